@@ -1,0 +1,1 @@
+"""Training and measuring wake-word models (extra `train`)."""

@@ -1,0 +1,1 @@
+"""The bench: recorded rooms, replayed, and every detection held against the truth."""

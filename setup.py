@@ -1,0 +1,93 @@
+"""Builds the kernels once per instruction level; everything else is in pyproject.toml.
+
+Each `ext/farfield/kernels/NAME.pyx` becomes `farfield.kernels.LEVEL.NAME`, compiled with the flags of that level, so that
+one wheel runs at full speed on every processor of its architecture and `farfield.kernels` chooses at import.
+
+FARFIELD_CHECKED=1   adds the level `checked`: bounds checks on and undefined behaviour (overflow included) made fatal.
+FARFIELD_LEVELS=a,b  builds only these levels.
+"""
+
+import os
+import platform
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+KERNELS = Path("ext/farfield/kernels")
+
+X86_LEVELS = {"base": ["-march=x86-64"], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4"]}
+ARM_LEVELS = {"neon": ["-march=armv8-a"], "dotprod": ["-march=armv8.2-a+dotprod"]}
+LEVELS = {"x86_64": X86_LEVELS, "amd64": X86_LEVELS, "aarch64": ARM_LEVELS, "arm64": ARM_LEVELS}
+CHECKED = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+    "embedsignature": True,
+    "freethreading_compatible": True,
+}
+
+
+def chosen_levels():
+    levels = dict(LEVELS.get(platform.machine().lower(), {"base": []}))
+    if only := os.environ.get("FARFIELD_LEVELS"):
+        unknown = set(only.split(",")) - set(levels)
+        if unknown:
+            raise SystemExit(f"FARFIELD_LEVELS: got {sorted(unknown)}, this machine has {sorted(levels)}")
+        levels = {name: levels[name] for name in only.split(",")}
+    if os.environ.get("FARFIELD_CHECKED") == "1":
+        levels["checked"] = CHECKED
+    return levels
+
+
+def kernel(name, source, flags, link=("-s",)):
+    return Extension(name, [str(source)], extra_compile_args=["-O3", *flags], extra_link_args=list(link))
+
+
+def extensions():
+    """The kernels at every level, and the processor check that picks one."""
+    shared = {"include_path": ["ext"], "nthreads": os.cpu_count()}
+    built = cythonize(
+        [kernel("farfield.kernels._cpu", KERNELS / "_cpu.pyx", [])],
+        build_dir="build/cython/common",
+        compiler_directives=DIRECTIVES,
+        **shared,
+    )
+    for level, flags in chosen_levels().items():
+        checked = level == "checked"
+        built += cythonize(
+            [
+                kernel(f"farfield.kernels.{level}.{source.stem}", source, flags, CHECKED if checked else ("-s",))
+                for source in sorted(KERNELS.glob("*.pyx"))
+                if source.stem != "_cpu"
+            ],
+            build_dir=f"build/cython/{level}",
+            compiler_directives=DIRECTIVES | {"boundscheck": checked, "initializedcheck": checked},
+            **shared,
+        )
+    return built
+
+
+setup(
+    packages=["farfield", "farfield.training", "farfield.hil", "farfield.kernels"],
+    package_dir={
+        "farfield": "dsp",
+        "farfield.training": "dsp/training",
+        "farfield.hil": "hil",
+        "farfield.kernels": "ext/farfield/kernels",
+    },
+    package_data={
+        "farfield": ["py.typed", "profiles/*.toml", "models/*.safetensors"],
+        "farfield.hil": ["rooms/*/*"],
+        "farfield.kernels": ["*.pyi", "*.pxd", "*.h"],
+    },
+    exclude_package_data={"farfield.kernels": ["*.pyx", "*.c"]},
+    include_package_data=False,
+    ext_modules=extensions(),
+    options={"build_ext": {"parallel": os.cpu_count()}},
+    zip_safe=False,
+)

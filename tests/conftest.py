@@ -1,0 +1,29 @@
+"""What every test shares: the kernels at each level, and the recordings where they are."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from farfield import kernels as farfield_kernels
+
+# Deadlines are off: the machine's speed is a benchmark's business, and never a test's.
+settings.register_profile("suite", deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+settings.register_profile("long", settings.get_profile("suite"), max_examples=2000)
+settings.load_profile(os.environ.get("FARFIELD_HYPOTHESIS", "suite"))
+
+
+@pytest.fixture(scope="session", params=farfield_kernels.levels())
+def kernels(request):
+    """The kernel classes at one instruction level; a test that takes it runs at every level that can run here."""
+    return farfield_kernels.at_level(request.param)
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """The folder of real recordings; the test is skipped where there is none."""
+    folder = Path(os.environ.get("FARFIELD_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("needs the real recordings: set FARFIELD_DATA to their folder")
+    return folder
