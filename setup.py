@@ -19,7 +19,7 @@ KERNELS = Path("ext/farfield/kernels")
 X86_LEVELS = {"base": ["-march=x86-64"], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4"]}
 ARM_LEVELS = {"neon": ["-march=armv8-a"], "dotprod": ["-march=armv8.2-a+dotprod"]}
 LEVELS = {"x86_64": X86_LEVELS, "amd64": X86_LEVELS, "aarch64": ARM_LEVELS, "arm64": ARM_LEVELS}
-CHECKED = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
+CHECKED = ["-fsanitize=undefined", "-fno-sanitize-recover=all", "-fno-wrapv"]
 
 DIRECTIVES = {
     "language_level": 3,
@@ -44,31 +44,31 @@ def chosen_levels():
     return levels
 
 
-def kernel(name, source, flags, link=("-s",)):
-    return Extension(name, [str(source)], extra_compile_args=["-O3", *flags], extra_link_args=list(link))
+def compiled(level, flags, sources, name):
+    """The sources as extensions `name.STEM`, translated into a build folder of the level's own."""
+    checked = level == "checked"
+    modules = cythonize(
+        [Extension(f"{name}.{source.stem}", [str(source)]) for source in sources],
+        include_path=["ext"],
+        build_dir=f"build/cython/{level}",
+        nthreads=os.cpu_count(),
+        compiler_directives=DIRECTIVES | {"boundscheck": checked, "initializedcheck": checked},
+    )
+    for module in modules:
+        # Set after cythonize, which remembers arguments by source file and would hand one level's flags to the next.
+        module.extra_compile_args = ["-O3", *flags]
+        module.extra_link_args = CHECKED if checked else ["-s"]  # an unstripped kernel is over 1 MB
+    return modules
 
 
 def extensions():
-    """The kernels at every level, and the processor check that picks one."""
-    shared = {"include_path": ["ext"], "nthreads": os.cpu_count()}
-    built = cythonize(
-        [kernel("farfield.kernels._cpu", KERNELS / "_cpu.pyx", [])],
-        build_dir="build/cython/common",
-        compiler_directives=DIRECTIVES,
-        **shared,
-    )
+    """The processor check that picks a level, and the kernels at every level."""
+    probe = KERNELS / "_cpu.pyx"
+    sources = sorted(set(KERNELS.glob("*.pyx")) - {probe})
+    built = compiled("common", [], [probe], "farfield.kernels")
     for level, flags in chosen_levels().items():
-        checked = level == "checked"
-        built += cythonize(
-            [
-                kernel(f"farfield.kernels.{level}.{source.stem}", source, flags, CHECKED if checked else ("-s",))
-                for source in sorted(KERNELS.glob("*.pyx"))
-                if source.stem != "_cpu"
-            ],
-            build_dir=f"build/cython/{level}",
-            compiler_directives=DIRECTIVES | {"boundscheck": checked, "initializedcheck": checked},
-            **shared,
-        )
+        (KERNELS / level).mkdir(exist_ok=True)  # an in-place build copies into it and does not make it
+        built += compiled(level, flags, sources, f"farfield.kernels.{level}")
     return built
 
 
