@@ -1,0 +1,175 @@
+"""A device's profile: which channels are microphones and references, and where the microphones sit (TOML)."""
+
+import difflib
+import math
+import tomllib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farfield.errors import InputError
+
+RATE = 16_000
+MOST_CHANNELS = 64
+MOST_MICROPHONES = 16
+MOST_REFERENCES = 4
+_FARTHEST_MM = 5_000.0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How a device's capture stream is laid out.
+
+    name, description: for people. rate: of the device's stream, in Hz; the chain works at 16,000.
+    channels: how many the device delivers. microphones, references: channel numbers, from 0.
+    positions_mm: (microphones, 3), x, y, z of each in the array's own coordinates.
+    beams: how many fixed beams are formed. tail_ms: length of echo path that the canceller can learn.
+    words: the wake-word models that the device listens for.
+    """
+
+    name: str
+    description: str
+    rate: int
+    channels: int
+    microphones: tuple[int, ...]
+    references: tuple[int, ...]
+    positions: tuple[tuple[float, float, float], ...]
+    beams: int = 6
+    tail_ms: int = 128
+    words: tuple[str, ...] = ()
+
+    @property
+    def positions_mm(self) -> NDArray[np.float64]:
+        """Positions of the microphones in mm, float64 (microphones, 3)."""
+        return np.array(self.positions, np.float64)
+
+
+def shipped_profiles() -> tuple[str, ...]:
+    """Names of the profiles that come with the package."""
+    folder = files("farfield").joinpath("profiles")
+    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def load_profile(name_or_path: str | Path) -> Profile:
+    """A shipped profile by its name, or one from a TOML file.
+
+    Raises InputError that names the file, the field, what came and what was wanted.
+    """
+    given = str(name_or_path)
+    if given in shipped_profiles():
+        return _parsed(given, files("farfield").joinpath("profiles", f"{given}.toml").read_text("utf-8"))
+    path = Path(given)
+    if not path.is_file():
+        known = ", ".join(shipped_profiles())
+        raise InputError(f"profile {given!r}: no such file and no shipped profile; wanted a .toml file or one of {known}")
+    try:
+        return _parsed(given, path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{given}: cannot be read as text ({error}); wanted a TOML profile") from error
+
+
+def _parsed(source: str, text: str) -> Profile:
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{source}: not TOML ({error}); wanted a profile such as the shipped ones") from error
+    top = _Fields(source, "", table)
+    rate = top.whole("rate", 8_000, 192_000, default=RATE)
+    channels = top.whole("channels", 1, MOST_CHANNELS)
+    microphones, positions = [], []
+    for number, entry in enumerate(top.tables("microphone", 1, MOST_MICROPHONES)):
+        fields = _Fields(source, f"microphone[{number}].", entry)
+        microphones.append(fields.whole("channel", 0, channels - 1))
+        positions.append(fields.position("position_mm"))
+        fields.done()
+    references = []
+    for number, entry in enumerate(top.tables("reference", 0, MOST_REFERENCES)):
+        fields = _Fields(source, f"reference[{number}].", entry)
+        references.append(fields.whole("channel", 0, channels - 1))
+        fields.done()
+    profile = Profile(
+        name=top.text("name"),
+        description=top.text("description", default=""),
+        rate=rate,
+        channels=channels,
+        microphones=tuple(microphones),
+        references=tuple(references),
+        positions=tuple(positions),
+        beams=top.whole("beams", 1, 16, default=6),
+        tail_ms=top.whole("tail_ms", 16, 512, default=128),
+        words=top.words("words"),
+    )
+    top.done()
+    used = [*microphones, *references]
+    for channel in used:
+        if used.count(channel) > 1:
+            raise InputError(f"{source}: channel {channel} is used twice; wanted each channel at most once")
+    for first in range(len(positions)):
+        for second in range(first):
+            if math.dist(positions[first], positions[second]) < 1.0:
+                raise InputError(
+                    f"{source}: microphone[{first}].position_mm is that of microphone[{second}]; "
+                    "wanted microphones at least 1 mm apart"
+                )
+    return profile
+
+
+class _Fields:
+    """Reads the fields of one TOML table, and complains of those that are missing, wrong or left over."""
+
+    def __init__(self, source: str, prefix: str, table: dict[str, Any]) -> None:
+        self._source, self._prefix, self._table = source, prefix, table
+        self._asked: set[str] = set()
+
+    def _wrong(self, name: str, wanted: str) -> InputError:
+        got = repr(self._table[name]) if name in self._table else "nothing"
+        return InputError(f"{self._source}: field {self._prefix}{name}: got {got[:80]}, wanted {wanted}")
+
+    def _get(self, name: str, default: Any) -> Any:
+        self._asked.add(name)
+        return self._table.get(name, default)
+
+    def whole(self, name: str, low: int, high: int, default: int | None = None) -> int:
+        value = self._get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise self._wrong(name, f"a whole number from {low} to {high}")
+        return value
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self._get(name, default)
+        if not isinstance(value, str):
+            raise self._wrong(name, "a text")
+        return value
+
+    def words(self, name: str) -> tuple[str, ...]:
+        value = self._get(name, [])
+        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+            raise self._wrong(name, "a list of texts")
+        return tuple(value)
+
+    def tables(self, name: str, fewest: int, most: int) -> list[dict[str, Any]]:
+        value = self._get(name, [])
+        if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+            raise self._wrong(name, f"[[{name}]] tables")
+        if not fewest <= len(value) <= most:
+            raise InputError(f"{self._source}: got {len(value)} [[{name}]] tables, wanted {fewest} to {most}")
+        return value
+
+    def position(self, name: str) -> tuple[float, float, float]:
+        value = self._get(name, None)
+        numbers = isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
+        if not numbers or len(value) != 3 or not all(abs(v) <= _FARTHEST_MM for v in value):
+            raise self._wrong(name, f"three numbers in mm, each within {_FARTHEST_MM:.0f} of 0")
+        x, y, z = (float(v) for v in value)
+        return x, y, z
+
+    def done(self) -> None:
+        for name in self._table:
+            if name not in self._asked:
+                near = difflib.get_close_matches(name, self._asked, 1)
+                hint = f"did you mean {near[0]}?" if near else f"wanted one of {', '.join(sorted(self._asked))}"
+                raise InputError(f"{self._source}: field {self._prefix}{name} is not known; {hint}")

@@ -1,0 +1,105 @@
+"""What a room, a distance, a microphone and a codec do to a clip, drawn at random and reproducible from a seed."""
+
+import io
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+from scipy.signal import fftconvolve
+
+from farfield.training.clips import RATE
+
+Sound = NDArray[np.float32]
+
+
+def rooms(count: int, seed: int) -> list[Sound]:
+    """Impulse responses of simulated rooms (pyroomacoustics, image source), each starting at its direct sound."""
+    import pyroomacoustics
+
+    random = np.random.default_rng(seed)
+    np.random.seed(seed)  # noqa: NPY002 - pyroomacoustics draws from the global generator
+    made = []
+    while len(made) < count:
+        size = random.uniform([2.5, 2.5, 2.3], [8.0, 7.0, 3.2])
+        try:
+            absorption, order = pyroomacoustics.inverse_sabine(random.uniform(0.15, 0.8), size)
+        except ValueError:
+            continue  # so small a room cannot ring for so long
+        room = pyroomacoustics.ShoeBox(
+            size, fs=RATE, materials=pyroomacoustics.Material(absorption), max_order=min(order, 40)
+        )
+        place = random.uniform([0.3, 0.3, 0.7], size - [0.3, 0.3, 0.8])
+        talker = random.uniform([0.3, 0.3, 1.0], size - [0.3, 0.3, 0.5])
+        if not 0.4 < np.linalg.norm(place - talker) < 5.0:
+            continue
+        room.add_source(talker)
+        room.add_microphone(place)
+        room.compute_rir()
+        response = np.asarray(room.rir[0][0], np.float32)[: RATE]
+        direct = int(np.argmax(np.abs(response)))
+        response = response[max(0, direct - 8) :]
+        made.append(response / np.abs(response).max())
+    return made
+
+
+def colored(frames: int, slope: float, random: np.random.Generator) -> Sound:
+    """Gaussian noise whose power falls by `slope` (0 white, 1 pink, 2 brown) with frequency; RMS 1."""
+    spectrum = np.fft.rfft(random.standard_normal(frames))
+    spectrum[1:] /= np.arange(1, len(spectrum)) ** (slope / 2)
+    spectrum[0] = 0
+    noise = np.fft.irfft(spectrum, frames)
+    return (noise / (np.sqrt(np.mean(noise**2)) + 1e-12)).astype(np.float32)
+
+
+def music(frames: int, random: np.random.Generator) -> Sound:
+    """A few bars of synthetic chords, bass and drum over a random scale; RMS 1."""
+    t = np.arange(frames) / RATE
+    made = np.zeros(frames)
+    beat = int(RATE * random.uniform(0.3, 0.6))
+    root = random.uniform(90, 220)
+    for start in range(0, frames, beat):
+        stop = min(frames, start + 2 * beat)
+        local = t[start:stop] - t[start]
+        decay = np.exp(-local * random.uniform(2, 8))
+        for degree in random.choice([0, 2, 4, 5, 7, 9, 11, 12], 3, replace=False):
+            pitch = root * 2 ** (degree / 12) * random.choice([1, 2])
+            for harmonic in range(1, int(random.integers(3, 9))):
+                made[start:stop] += decay * np.sin(2 * np.pi * pitch * harmonic * local) / harmonic
+        if random.random() < 0.5:
+            made[start:stop] += 2 * decay**4 * random.standard_normal(len(local))
+    return (made / (np.sqrt(np.mean(made**2)) + 1e-12)).astype(np.float32)
+
+
+def codec(samples: Sound, random: np.random.Generator) -> Sound:
+    """Through Opus or MP3 and back, so that a codec's traces say nothing of the class."""
+    kind = {"format": "OGG", "subtype": "OPUS"} if random.random() < 0.7 else {"format": "MP3"}
+    stored = io.BytesIO()
+    soundfile.write(stored, np.clip(samples, -1, 1), RATE, compression_level=float(random.uniform(0.3, 0.95)), **kind)
+    stored.seek(0)
+    back, _ = soundfile.read(stored, dtype="float32")
+    return np.pad(back, (0, max(0, len(samples) - len(back))))[: len(samples)]
+
+
+def speed(samples: Sound, factor: float) -> Sound:
+    """Played `factor` times as fast: tempo and pitch together."""
+    return soxr.resample(samples, RATE * factor, RATE, quality="MQ").astype(np.float32)
+
+
+def in_room(samples: Sound, response: Sound) -> Sound:
+    """Heard in a room: as long as before, aligned on the direct sound."""
+    return fftconvolve(samples, response)[: len(samples)].astype(np.float32)
+
+
+def speech_level(samples: Sound) -> float:
+    """RMS over the loudest half of the 20 ms frames."""
+    frames = samples[: len(samples) // 320 * 320].reshape(-1, 320)
+    if len(frames) == 0:
+        return 1e-9
+    power = np.sort(np.mean(frames.astype(np.float64) ** 2, axis=1))
+    return float(np.sqrt(power[len(power) // 2 :].mean()) + 1e-9)
+
+
+def to_int16(samples: Sound) -> NDArray[np.int16]:
+    """Rounded and clipped to int16."""
+    return np.clip(np.rint(samples * 32_768), -32_768, 32_767).astype(np.int16)

@@ -1,0 +1,85 @@
+"""Clips of sound from folders: any length, any rate, unusable ones named and skipped."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farfield.errors import InputError
+from farfield.source import SoundFile
+
+RATE = 16_000
+SUFFIXES = {".wav", ".flac", ".opus", ".ogg", ".mp3"}
+_FRAME = 160
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip's mono samples (float32, 16 kHz, full scale 1) and the file they came from, relative to its folder."""
+
+    name: str
+    samples: NDArray[np.float32]
+
+
+def read(path: Path) -> NDArray[np.float32]:
+    """The clip's first channel, float32 at 16 kHz; InputError where it cannot be used."""
+    file = SoundFile(path)
+    chunks = [chunk[:, 0] for chunk in file.chunks(1 << 16)]
+    file.close()
+    samples = np.concatenate(chunks).astype(np.float32) / 32_768
+    if np.abs(samples).max() < 1e-4:
+        raise InputError(f"{path}: holds only silence; wanted sound")
+    return samples
+
+
+def clips(folders: Iterable[Path], skipped: list[str]) -> Iterator[Clip]:
+    """Every usable clip below the folders, sorted by name; what could not be used is appended to `skipped`."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; wanted one with sound clips")
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() not in SUFFIXES:
+                continue
+            try:
+                yield Clip(f"{folder.name}/{path.relative_to(folder)}", read(path))
+            except InputError as error:
+                skipped.append(str(error))
+
+
+def groups(folder: Path) -> dict[str, str]:
+    """Clip -> contributor, from `contributors.json` beside the folder of clips; each clip its own where there is none."""
+    table = folder.parent / "contributors.json"
+    if not table.is_file():
+        return {}
+    found: dict[str, str] = json.loads(table.read_text("utf-8"))
+    return {f"{Path(clip).parent}/{Path(clip).name}": group for clip, group in found.items()}
+
+
+def word_span(samples: NDArray[np.float32]) -> tuple[int, int]:
+    """Start and end of the word in a clip that holds one word and little else, in samples, to 10 ms.
+
+    The loudest stretch of frames within 30 dB of the loudest frame and 8 dB above the clip's floor (its 10th percentile),
+    bridged over pauses of up to 150 ms.
+    """
+    frames = samples[: len(samples) // _FRAME * _FRAME].reshape(-1, _FRAME)
+    level = 10 * np.log10(np.mean(frames.astype(np.float64) ** 2, axis=1) + 1e-10)
+    level = np.convolve(level, np.ones(3) / 3, mode="same")
+    loud = level > max(level.max() - 30, np.percentile(level, 10) + 8)
+    if not loud.any():
+        return 0, len(samples)
+    peak = int(np.argmax(level))
+    first = last = peak
+    gap = 0
+    for step in range(peak, -1, -1):
+        first, gap = (step, 0) if loud[step] else (first, gap + 1)
+        if gap > 15:
+            break
+    gap = 0
+    for step in range(peak, len(loud)):
+        last, gap = (step, 0) if loud[step] else (last, gap + 1)
+        if gap > 15:
+            break
+    return first * _FRAME, min((last + 1) * _FRAME, len(samples))

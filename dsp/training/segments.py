@@ -1,0 +1,134 @@
+"""Labelled stretches of features: the word somewhere in 3.2 s of life, and 3.2 s of life without it.
+
+Each segment is made from its own number and the seed alone, so that making them can be cut short and taken up again.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farfield.training import augment
+from farfield.training.augment import Sound
+from farfield.training.clips import RATE
+
+SECONDS = 3.2
+FRAMES = int(SECONDS * RATE)
+WINDOWS = (FRAMES - 480) // 160 + 1
+NO_WORD = -1
+
+
+@dataclass(frozen=True)
+class Word:
+    """A clip of the wake word and where in it the word starts and ends, in samples."""
+
+    samples: Sound
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Material:
+    """What segments are mixed from."""
+
+    words: list[Word]
+    speech: list[Sound]
+    confusable: list[Sound]
+    noise: list[Sound]
+    rooms: list[Sound]
+
+
+def extract(samples: NDArray[np.int16]) -> NDArray[np.uint16]:
+    """Features of one stretch from a fresh front end: uint16 (windows, 40)."""
+    from farfield import kernels
+
+    return kernels.Features().process(samples)
+
+
+def segment(material: Material, positive: bool, number: int, seed: int) -> tuple[NDArray[np.int16], int]:
+    """Samples (int16, FRAMES) and the sample at which the word ends, or NO_WORD."""
+    random = np.random.default_rng([seed, number, int(positive)])
+    track, end = _positive(material, random) if positive else (_talk(material, random), NO_WORD)
+    level = augment.speech_level(track)
+    if random.random() < 0.75:
+        response = material.rooms[random.integers(len(material.rooms))]
+        track = augment.in_room(track, response)
+    if random.random() < 0.85:
+        snr_db = random.uniform(-5, 20) if positive else random.uniform(-10, 25)
+        noise = _background(material, random)
+        track = track + noise * (level * 10 ** (-snr_db / 20))
+    if random.random() < 0.25:
+        track = augment.codec(0.5 * track / (np.abs(track).max() + 1e-9), random)
+    peak_db = random.uniform(-40, 3)  # above 0 it clips
+    track = track * (10 ** (peak_db / 20) / (np.abs(track).max() + 1e-9))
+    return augment.to_int16(track), end
+
+
+def _positive(material: Material, random: np.random.Generator) -> tuple[Sound, int]:
+    word = material.words[random.integers(len(material.words))]
+    factor = random.uniform(0.87, 1.15)
+    said = augment.speed(word.samples, factor)
+    start, end = int(word.start / factor), int(word.end / factor)
+    margin = int(0.03 * RATE)
+    said, start, end = said[max(0, start - margin) : end + margin], min(start, margin), end - max(0, start - margin)
+    said = _faded(said / (augment.speech_level(said) + 1e-9))
+    stop = int(random.uniform(0.9 if random.random() < 0.15 else 2.0, 2.95) * RATE)
+    first = max(0, stop - end)
+    track = np.zeros(FRAMES, np.float32)
+    room_left = min(len(said), FRAMES - first)
+    track[first : first + room_left] += said[:room_left]
+    if random.random() < 0.35:
+        _lay(track, _talk(material, random), 0, first - int(random.uniform(0.0, 0.5) * RATE))
+    if random.random() < 0.4:
+        _lay(track, _talk(material, random), first + end + int(random.uniform(0.0, 0.5) * RATE), FRAMES)
+    return track, first + end
+
+
+def _lay(track: Sound, talk: Sound, start: int, stop: int) -> None:
+    if stop - start > 1600:
+        track[start:stop] += talk[: stop - start]
+
+
+def _talk(material: Material, random: np.random.Generator) -> Sound:
+    """Speech that is not the word, now and then with pauses, or nothing at all."""
+    track = np.zeros(FRAMES, np.float32)
+    if random.random() < 0.08:
+        return track + 1e-4 * random.standard_normal(FRAMES).astype(np.float32)
+    at = 0
+    while at < FRAMES:
+        clips = material.confusable if material.confusable and random.random() < 0.3 else material.speech
+        clip = clips[random.integers(len(clips))]
+        if len(clip) > FRAMES:
+            cut = int(random.integers(len(clip) - FRAMES + 1))
+            clip = clip[cut : cut + FRAMES]
+        clip = _faded(clip / augment.speech_level(clip)) * 10 ** (random.uniform(-6, 0) / 20)
+        if random.random() < 0.3:
+            clip = augment.speed(clip, random.uniform(0.87, 1.15))
+        part = clip[: FRAMES - at]
+        track[at : at + len(part)] = part
+        at += len(part) + int(random.uniform(0, 0.4) * RATE)
+    return track
+
+
+def _background(material: Material, random: np.random.Generator) -> Sound:
+    kind = random.random()
+    if kind < 0.55:
+        clip = material.noise[random.integers(len(material.noise))]
+        clip = np.resize(np.roll(clip, -int(random.integers(len(clip)))), FRAMES)
+    elif kind < 0.75:
+        clip = augment.colored(FRAMES, random.uniform(0, 2), random)
+    elif kind < 0.9:
+        clip = augment.music(FRAMES, random)
+    else:
+        clip = _talk(material, random) + 0.5 * _talk(material, random)
+    return (clip / (np.sqrt(np.mean(clip.astype(np.float64) ** 2)) + 1e-6)).astype(np.float32)
+
+
+def _faded(clip: Sound) -> Sound:
+    """With 10 ms ramps, so that a cut does not click."""
+    ramp = min(160, len(clip) // 2)
+    shaped = clip.astype(np.float32).copy()
+    if ramp:
+        shaped[:ramp] *= np.linspace(0, 1, ramp, dtype=np.float32)
+        shaped[-ramp:] *= np.linspace(1, 0, ramp, dtype=np.float32)
+    return shaped
