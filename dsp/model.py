@@ -1,0 +1,143 @@
+"""Wake-word models: what a model is, and where one is loaded from."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from farfield import kernels, microwakeword, modelfile
+from farfield.errors import ModelError
+
+FEATURES = 40
+DETECTOR = {
+    "smoothing_steps": (1, 1000),
+    "threshold": (0.0, 1.0),
+    "refractory_ms": (0, 60_000),
+    "end_lag_ms": (-2_000, 5_000),
+    "word_ms": (1, 10_000),
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A wake word's network, checked, and how its scores are read.
+
+    word: what is said. stride: 10 ms frames a step. smoothing_steps: scores in the moving average. threshold: the probability
+    that the average must exceed. refractory_ms: the least time between two events. end_lag_ms: how long after the word's end
+    the decision falls. word_ms: how long the word is. card: provenance, licence and measured figures, as JSON values.
+    """
+
+    word: str
+    smoothing_steps: int
+    threshold: float
+    refractory_ms: int
+    end_lag_ms: int
+    word_ms: int
+    card: Mapping[str, Any]
+    network: Mapping[str, Any] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.word, str) and 0 < len(self.word) <= 100 and self.word.isprintable()):
+            raise ModelError(f"word: got {str(self.word)[:80]!r}, wanted 1 to 100 printable characters")
+        for name, (low, high) in DETECTOR.items():
+            value = getattr(self, name)
+            whole = isinstance(low, int)
+            if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not low <= value <= high:
+                kind = "a whole number" if whole else "a number"
+                raise ModelError(f"detector.{name}: got {str(value)[:80]}, wanted {kind} from {low} to {high}")
+        if not isinstance(self.card, Mapping):
+            raise ModelError(f"card: got {type(self.card).__name__}, wanted an object")
+        try:
+            scorer = self.scorer()
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ModelError(str(error)[:300]) from None
+        if scorer.channels != FEATURES:
+            raise ModelError(f"slots[0].channels: got {scorer.channels}, wanted {FEATURES}, the features of a frame")
+
+    @property
+    def stride(self) -> int:
+        """10 ms frames a step."""
+        return int(self.network["stride"])
+
+    def scorer(self, level: str | None = None) -> kernels.Scorer:
+        """A fresh scorer of this model, at an instruction level of `kernels.levels()` (None: the one in use)."""
+        made = kernels.Scorer if level is None else kernels.at_level(level).Scorer
+        return made(**self.network)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write it as a safetensors model file, whole or not at all."""
+        layers, tensors = [], {}
+        for index, layer in enumerate(self.network["layers"]):
+            layers.append({key: value for key, value in layer.items() if key not in modelfile.TENSORS})
+            for key in modelfile.TENSORS:
+                if key in layer:
+                    tensors[f"layers.{index}.{key}"] = layer[key]
+        description = {
+            "format": modelfile.FORMAT,
+            "word": self.word,
+            "rate": 16000,
+            **{key: self.network[key] for key in ("stride", "quantiser", "slots")},
+            "layers": layers,
+            "detector": {name: getattr(self, name) for name in DETECTOR},
+            "card": dict(self.card),
+        }
+        modelfile.write(path, description, tensors)
+
+
+def from_bytes(data: bytes, name: str = "model") -> Model:
+    """The model in a safetensors file's bytes; ModelError, one line that opens with `name`."""
+    try:
+        description, tensors = modelfile.parse(data)
+        network = modelfile.assemble(description, tensors)
+        detector = description["detector"]
+        if not isinstance(detector, dict) or set(detector) != set(DETECTOR):
+            raise ValueError(f"detector: wanted an object of {', '.join(DETECTOR)}")
+        return Model(word=description["word"], card=description["card"], network=network, **detector)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ModelError(f"{name}: {str(error)[:300]}") from None
+
+
+def shipped_models() -> list[str]:
+    """The names of the models that ship with farfield."""
+    folder = resources.files("farfield") / "models"
+    if not folder.is_dir():
+        return []
+    return sorted(item.name.removesuffix(".safetensors") for item in folder.iterdir() if item.name.endswith(".safetensors"))
+
+
+def load_model(name_or_path: str | os.PathLike) -> Model:
+    """The model of a shipped name, a `.safetensors` file, or a published microWakeWord `.tflite` file.
+
+    A `.tflite` file takes its word, threshold and smoothing from the `.json` file beside it, where there is one.
+    Errors: ModelError, one line that names the file, the field, what came and what was wanted.
+    """
+    text = os.fspath(name_or_path)
+    if not isinstance(text, str):
+        raise ModelError(f"{text!r}: got {type(text).__name__}, wanted a name or a path")
+    suffix = Path(text).suffix.lower()
+    if suffix == ".safetensors":
+        return from_bytes(modelfile.read_bytes(text), text)
+    if suffix == ".tflite":
+        return _imported(Path(text))
+    shipped = shipped_models()
+    if text not in shipped:
+        raise ModelError(f"{text}: is no model that ships ({', '.join(shipped) or 'there is none'}), "
+                         "and no path to a .safetensors or .tflite file")  # fmt: skip
+    file = resources.files("farfield") / "models" / f"{text}.safetensors"
+    return from_bytes(file.read_bytes(), f"{text}.safetensors")
+
+
+def _imported(path: Path) -> Model:
+    data = modelfile.read_bytes(path)
+    about = path.with_suffix(".json")
+    described = modelfile.read_bytes(about) if about.exists() else None
+    try:
+        fields = microwakeword.describe(path.stem, described)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ModelError(f"{about}: {str(error)[:300]}") from None
+    try:
+        return Model(network=microwakeword.network(data), **fields)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ModelError(f"{path}: {str(error)[:300]}") from None
