@@ -5,9 +5,10 @@ The file is a TFLite graph of one step: variables hold the past, `CONCATENATION`
 frames of some channels of a slot. A variable joined to a view turns into that slot's history, provided that exactly
 that slot's newest frames are assigned back to it; a join of channels makes its parts write one slot; a split reads part of it.
 
-Arithmetic as TFLite's integer kernels have it (found by experiment against TFLite 2.17 on x86-64, where no delegate takes
-these graphs): rescaling by a Q31 multiplier rounded half up and a shift, whose ties go away from zero in convolution,
-dense, product and sum, and up in the depthwise kernel; the sigmoid is a table. Anything else is refused by name.
+Arithmetic as TFLite's integer kernels have it (found by experiment against TFLite 2.17 on x86-64, layer by layer, where no
+delegate takes these graphs): rescaling by a Q31 multiplier rounded half up, then a shift whose ties go up in convolution and
+dense layers, up in the depthwise kernel's vectors of 8 channels and away from zero in the channels left over, and away from
+zero in product and sum; the sigmoid is a table. Anything else is refused by name.
 """
 
 import json
@@ -23,6 +24,7 @@ from farfield.flatbuffer import Buffer, Table
 from farfield.modelfile import quantise_multiplier, sigmoid_table
 
 FEATURE_UNIT = Fraction(10, 256)  # what one unit of a uint16 feature is worth at a published model's input
+DEPTHWISE_VECTOR = 8  # channels that TFLite's depthwise kernel takes at a time
 MOST = 1024  # tensors or operators of a graph
 
 ADD, CONCATENATION, CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, LOGISTIC, MUL, RESHAPE = 0, 2, 3, 4, 9, 14, 18, 22
@@ -282,7 +284,7 @@ class Graph:
         wanted(activation in (NONE, RELU), f"the activation is {activation}, wanted none or ReLU")
         return {"low": self.all[out].zero if activation == RELU else -128, "high": 127}
 
-    def weighted(self, op: Operator, kind: str, weights: NDArray, activation: int, rounding: str) -> None:
+    def weighted(self, op: Operator, kind: str, weights: NDArray, activation: int, away_from: int) -> None:
         wanted(len(op.inputs) == 3, "a layer has no bias")
         out, view = self.one(op.outputs), self.view(op.inputs[0])
         outputs = weights.shape[0] if kind == "conv" else weights.shape[1]
@@ -300,28 +302,29 @@ class Graph:
             scales = np.float64(source.scale) * np.float64(filters.scales) / np.float64(target.scale)
         multiplier, shift = quantise_multiplier(np.broadcast_to(scales, outputs))
         self.add_layer(kind, view, out, outputs, weights=np.ascontiguousarray(weights), bias=np.ascontiguousarray(bias),
-                       multiplier=multiplier, shift=shift, rounding=rounding, **self.clamp(out, activation))  # fmt: skip
+                       multiplier=multiplier, shift=shift, away_from=away_from, **self.clamp(out, activation))  # fmt: skip
 
     def conv_2d(self, op: Operator) -> None:
         weights = self.constant(op.inputs[1], INT8)
         wanted(weights.ndim == 4 and weights.shape[2] == 1, f"a convolution has weights of shape {weights.shape}")
         wanted(op.option(0, "b") == 1 or weights.shape[1] == 1, "a convolution is padded, wanted VALID")
         wanted(op.option(4, "i", 1) == op.option(5, "i", 1) == 1, "a convolution is dilated")
-        self.weighted(op, "conv", weights[:, :, 0, :], op.option(3, "b"), "away")
+        self.weighted(op, "conv", weights[:, :, 0, :], op.option(3, "b"), weights.shape[0])
 
     def depthwise(self, op: Operator) -> None:
         weights = self.constant(op.inputs[1], INT8)
         wanted(weights.ndim == 4 and weights.shape[0] == weights.shape[2] == 1, f"a depthwise has weights {weights.shape}")
         wanted(op.option(0, "b") == 1 or weights.shape[1] == 1, "a depthwise convolution is padded, wanted VALID")
         wanted(op.option(3, "i") == op.option(5, "i", 1) == op.option(6, "i", 1) == 1, "a depthwise is dilated or multiplied")
-        self.weighted(op, "depthwise", weights[0, :, 0, :], op.option(4, "b"), "up")
+        vectors = weights.shape[3] // DEPTHWISE_VECTOR * DEPTHWISE_VECTOR
+        self.weighted(op, "depthwise", weights[0, :, 0, :], op.option(4, "b"), vectors)
 
     def fully_connected(self, op: Operator) -> None:
         weights, view = self.constant(op.inputs[1], INT8), self.view(op.inputs[0])
         wanted(op.option(1, "b") == 0, "a dense layer's weights are shuffled")
         wanted(weights.ndim == 2 and weights.shape[1] == view.frames * view.channels, f"a dense layer has {weights.shape}")
         shaped = weights.reshape(weights.shape[0], view.frames, view.channels)
-        self.weighted(op, "conv", shaped, op.option(0, "b"), "away")
+        self.weighted(op, "conv", shaped, op.option(0, "b"), weights.shape[0])
 
     def logistic(self, op: Operator) -> None:
         view, out = self.view(op.inputs[0]), self.one(op.outputs)

@@ -18,7 +18,8 @@ Metadata: one key, `farfield`, a JSON object.
                 input (40 channels, `stride` new frames a step); every other slot takes one frame a step. `zero` is the
                 zero point of its values, `fill` what it holds at the start (as a rule the zero point)
     layers      [{"kind": "conv" | "depthwise" | "table", "source", "source_channel", "target", "target_channel", and but for a
-                table "rounding": "away" | "up", "low", "high"}, ...] in the order they run. A layer reads the newest
+                table "away_from", "low", "high"}, ...] in the order they run. `away_from` is the first output whose ties
+                are rounded away from zero and not up: as a rule the number of outputs, none. A layer reads the newest
                 `frames` frames of `channels` channels of slot `source` and writes slot `target`. ReLU: low = the target's
                 zero. The last one writes a slot of one channel: the score - 128, score / 256 being the probability
     detector    {"smoothing_steps", "threshold", "refractory_ms", "end_lag_ms", "word_ms"}: scores in the moving average, the

@@ -46,13 +46,12 @@ def unknown(name: str, given: Mapping, known: Any) -> None:
 def requantiser(name: str, given: Mapping, outputs: int, bound: np.ndarray) -> dict[str, np.ndarray]:
     """The constants that take an accumulator within +-`bound` to the output's scale.
 
-    `multiplier` is Q31 in [2^30, 2^31) or 0, `shift` the power of two after it (negative: to the right).
+    `multiplier` is Q31 in [2^30, 2^31) or 0, `shift` the power of two after it (negative: to the right). From output
+    `away_from` on, the shift's ties go away from zero; before it, up.
     """
     multiplier = _boundary.array(f"{name}.multiplier", given.get("multiplier"), np.int32, (outputs,))
     shift = _boundary.array(f"{name}.shift", given.get("shift"), np.int8, (outputs,)).astype(np.int64)
-    rounding = given.get("rounding")
-    if rounding not in ("away", "up"):
-        raise ValueError(f"{name}.rounding: got {rounding!r}, wanted 'away' or 'up'")
+    away_from = _boundary.count(f"{name}.away_from", given.get("away_from"), 0, outputs)
     if ((multiplier < 1 << 30) & (multiplier != 0)).any():
         raise ValueError(f"{name}.multiplier: got {multiplier.min()}, wanted 0 or 2^30 to 2^31 - 1")
     if (shift < -30).any() or (shift > 15).any():
@@ -66,7 +65,7 @@ def requantiser(name: str, given: Mapping, outputs: int, bound: np.ndarray) -> d
         "multiplier": np.ascontiguousarray(multiplier),
         "scale": (np.int64(1) << left).astype(np.int32),
         "half": half.astype(np.int32),
-        "tie": np.where((right > 0) & (rounding == "away"), -1, 0).astype(np.int32),
+        "tie": np.where((right > 0) & (np.arange(outputs) >= away_from), -1, 0).astype(np.int32),
         "right": right.astype(np.int32),
     }
 
@@ -124,7 +123,7 @@ def layer(index: int, given: Any, slots: Sequence[dict[str, int]]) -> dict[str, 
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"{name}.kind: got {kind!r}, wanted one of {', '.join(KINDS)}")
     joins = ("kind", "source", "source_channel", "target", "target_channel")
-    constants = ("table",) if kind == "table" else ("weights", "bias", "multiplier", "shift", "rounding", "low", "high")
+    constants = ("table",) if kind == "table" else ("weights", "bias", "multiplier", "shift", "away_from", "low", "high")
     unknown(name, given, (*joins, *constants))
     source = _boundary.count(f"{name}.source", given.get("source"), 0, len(slots) - 1)
     target = _boundary.count(f"{name}.target", given.get("target"), 1, len(slots) - 1)

@@ -10,12 +10,12 @@ inference" (2018), with x the int8 input, X its zero point, w the int8 weights (
     conv        a[o] = b[o] + sum over t, c of w[o, t, c] * (x[t, c] - X)      pointwise: one frame; dense: all frames
     depthwise   a[c] = b[c] + sum over t of w[t, c] * (x[t, c] - X)            mixed kernels: one such layer a group
     h = (a * 2^left * m + 2^30) >> 31                                          m Q31, 2^30 to 2^31 - 1
-    r = (h + 2^(right-1) - [h < 0 and ties go away from zero]) >> right        right 0: r = h
+    r = (h + 2^(right-1) - [h < 0 and o >= away_from]) >> right                right 0: r = h
     y = min(max(r + Y, low), high)                                             ReLU: low = Y, the output's zero point
     table       y = table[c][x + 128]                                          sigmoid; product and sum with constants
 
-Two roundings, because TFLite rounds twice: its convolution and dense kernels then send ties away from zero, its depthwise
-kernel sends them up. A model says which; the importer follows TFLite.
+Two roundings, because TFLite rounds twice. The second one's ties go up; in the last `outputs - away_from` outputs they go away
+from zero, which is what TFLite's depthwise kernel does to the channels that its vectors leave over. A model says where.
 
 Formats. Slots hold x - X as int16, within +-255, so that no zero point is left in the loops; weights are widened to int16
 in the constructor, so that pairs multiply and add in one instruction. The accumulator is int32: the constructor refuses
@@ -95,7 +95,7 @@ cdef inline const int16_t *window(const Slot *slot, int frames, int channel) noe
 
 
 cdef inline void requantise(const Layer *layer, const int32_t *acc, int16_t *out) noexcept nogil:
-    """Accumulators to outputs: the Q31 product rounded half up, the shift rounded as the layer says, then the clamp."""
+    """Accumulators to outputs: the Q31 product rounded half up, the shift with its ties, then the clamp."""
     cdef const int32_t *multiplier = layer.multiplier
     cdef const int32_t *scale = layer.scale
     cdef const int32_t *half = layer.half
@@ -152,7 +152,7 @@ cdef class Scorer:
     stride: frames a step. quantiser: mapping of multiplier, shift. slots: list of mappings of frames, channels, zero, fill.
     layers: list of mappings of kind ('conv', 'depthwise', 'table'), source, source_channel, target, target_channel, and
     weights int8 (outputs, frames, channels) or, depthwise, (frames, channels); bias, multiplier int32 (outputs,);
-    shift int8 (outputs,); rounding 'away' or 'up'; low, high; or, for a table, table int8 (channels, 256).
+    shift int8 (outputs,); away_from, the first output whose ties go away from zero; low, high; or, for a table, table int8 (channels, 256).
     The last layer's slot has one channel: the score, its int8 value + 128.
     Errors: TypeError and ValueError that name the field, what came and what was wanted.
     """
