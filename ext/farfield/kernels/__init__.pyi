@@ -1,3 +1,4 @@
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +35,18 @@ def at_level(level: str) -> SimpleNamespace: ...
 # --- end of features.pyx
 
 # --- scorer.pyx: Scorer
-
+class Scorer:
+    stride: int
+    channels: int
+    output_scale: float
+    def __init__(
+        self,
+        stride: int,
+        quantiser: Mapping[str, int],
+        slots: Sequence[Mapping[str, int]],
+        layers: Sequence[Mapping[str, Any]],
+    ) -> None: ...
+    def process(self, features: NDArray[np.uint16], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]: ...
+    def reset(self) -> None: ...
 
 # --- end of scorer.pyx
