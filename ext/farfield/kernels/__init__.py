@@ -61,7 +61,7 @@ def at_level(level: str) -> SimpleNamespace:
     """Every kernel class built for `level`, as attributes; ValueError where it cannot run here."""
     if level not in levels():
         raise ValueError(f"level: got {level!r}, this build on this processor has {', '.join(levels())}")
-    classes = {name: getattr(import_module(f"farfield.kernels.{level}.{module}"), name) for name, module in _MODULES.items()}
+    classes = {name: getattr(import_module(f"farfield.kernels.{level}.{module}"), name) for name, module in _MODULES.items() if find_spec(f"farfield.kernels.{level}.{module}")}
     return SimpleNamespace(level=level, **classes)
 
 
