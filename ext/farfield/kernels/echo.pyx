@@ -1,0 +1,287 @@
+"""Echo canceller: partitioned-block frequency-domain Kalman filter, several references, several microphones.
+
+With hop B, FFT size 2 B, P partitions of B taps, R references; everything per bin k (B + 1 of them), per microphone:
+
+    X[p,r]  = FFT of reference r, the 2 B samples that end p hops ago                     shared by all microphones
+    e       = y - last B of IFFT(sum_p,r X W)                                             overlap-save
+    E       = FFT(0..0, e)
+    N       = s N + (1 - s) |E|^2                                                         observation noise
+    D       = sum_p,r |X|^2 C + 2 N + floor                                               innovation variance
+    W      += C X* E / D                                                                  Kalman gain C X* / D
+    C       = a^2 (C - C^2 |X|^2 / (2 D)) + (1 - a^2) |W|^2 + floor                       state covariance, diagonal
+
+and the last B taps of `repair` partitions, in turn, are set to zero each hop (the gradient constraint, round robin).
+The observation noise is what the filter does not explain, so near-end speech slows it down with no double-talk detector.
+Source: Enzner, Vary, "Frequency-domain adaptive Kalman filter for acoustic echo control", Signal Processing 86 (2006);
+Kuech, Mabande, Enzner, "State-space architecture of the partitioned-block-based acoustic echo controller", ICASSP 2014.
+
+Cost a hop and microphone: about 32 P R (B + 1) operations on 28 P R (B + 1) bytes, 2 FFTs of 2 B points, and 2 `repair` R more;
+a hop and reference: one FFT. At 192 ms, hop 128: 99,000 operations, 87 KB, 6 FFTs; the floor at 8 a cycle is 12,400 cycles in 8 ms.
+
+Numbers: float32. Input that is not finite counts as 0, and beyond +-8 (18 dB over full scale) as +-8, so that every
+value below stays finite; floors of 1e-12 keep denormals out of the recursions.
+"""
+
+import math
+
+import numpy as np
+
+from farfield.kernels import _boundary
+
+from farfield.kernels.fft cimport Plan, Read, Write, plan_free, plan_new, real_forward, real_inverse
+
+from libc.stdlib cimport calloc, free
+from libc.string cimport memmove, memset
+
+cdef enum:
+    RATE = 16000
+    LEVEL_BLOCKS_LOG2 = 6  # microphone and error power are averaged over about 64 hops
+
+cdef float FLOOR = 1e-12
+cdef float LOUDEST = 8
+
+
+cdef inline float clean(float x) noexcept nogil:
+    """x within +-8, and 0 where it is not a number; what is infinite fails the comparison with its difference."""
+    if not (x - x == 0):
+        return 0
+    return LOUDEST if x > LOUDEST else (-LOUDEST if x < -LOUDEST else x)
+
+
+cdef inline void explain(
+    Read xr, Read xi, Read power, Read wr, Read wi, Read c, Write er, Write ei, Write total, Py_ssize_t n
+) noexcept nogil:
+    """Adds one partition's share of the echo, and of the innovation variance."""
+    cdef Py_ssize_t k
+    for k in range(n):
+        er[k] += xr[k] * wr[k] - xi[k] * wi[k]
+        ei[k] += xr[k] * wi[k] + xi[k] * wr[k]
+        total[k] += power[k] * c[k]
+
+
+cdef inline void observe(Read er, Read ei, Write noise, Write total, Write gr, Write gi, float s, Py_ssize_t n) noexcept nogil:
+    """Takes the error into the observation noise; leaves E / D in (gr, gi) and 1 / D in total."""
+    cdef Py_ssize_t k
+    cdef float inverse
+    for k in range(n):
+        noise[k] = s * noise[k] + (1 - s) * (er[k] * er[k] + ei[k] * ei[k]) + FLOOR
+        inverse = 1 / (total[k] + 2 * noise[k])
+        total[k] = inverse
+        gr[k] = er[k] * inverse
+        gi[k] = ei[k] * inverse
+
+
+cdef inline void learn(
+    Read xr, Read xi, Read power, Read gr, Read gi, Read inverse, Write wr, Write wi, Write c, float a2, Py_ssize_t n
+) noexcept nogil:
+    """One partition's Kalman step."""
+    cdef Py_ssize_t k
+    cdef float r, i
+    for k in range(n):
+        r = wr[k] + c[k] * (xr[k] * gr[k] + xi[k] * gi[k])
+        i = wi[k] + c[k] * (xr[k] * gi[k] - xi[k] * gr[k])
+        c[k] = a2 * (c[k] - 0.5 * c[k] * c[k] * power[k] * inverse[k]) + (1 - a2) * (r * r + i * i) + FLOOR
+        wr[k] = r
+        wi[k] = i
+
+
+cdef inline void powers(Read re, Read im, Write power, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t k
+    for k in range(n):
+        power[k] = re[k] * re[k] + im[k] * im[k]
+
+
+cdef class EchoCanceller:
+    """Takes the loudspeakers' sound out of microphones. See the head of echo.pyx for equations and sources.
+
+    microphones: 1 to 16. references: 1 to 4. hop: 64, 128 or 256 samples, which is also the delay.
+    tail_samples: length of echo path that is learnt, up to 8,192 (512 ms), rounded up to whole hops.
+    memory_s: time in which an echo path is expected to change, 0.1 to 1000. noise_smoothing: s above, for hop 128.
+    initial: first state covariance: the square of the path gain per partition that is thought likely.
+    repair: partitions constrained each hop. TypeError, ValueError: an argument out of its range.
+    """
+
+    cdef readonly int microphones
+    cdef readonly int references
+    cdef readonly int hop
+    cdef readonly int tail_samples
+    cdef readonly int delay_samples
+    cdef int partitions, repair, newest, turn, filled
+    cdef Py_ssize_t stride        # floats a spectrum part takes: hop + 1, rounded up to a vector
+    cdef float a2, smoothing, initial
+    cdef Plan *plan
+    cdef float *x                 # [partition ring][reference][re, im, power][stride]
+    cdef float *w                 # [microphone][partition][reference][re, im, covariance][stride]
+    cdef float *noise             # [microphone][stride]
+    cdef float *far               # [reference][2 hop]: the samples of the next reference spectrum
+    cdef float *near              # [microphone][hop]: the hop that is filling
+    cdef float *ready             # [hop][microphone]: the hop that leaves meanwhile
+    cdef float *scratch           # er, ei, total, gr, gi, each stride; 2 hop samples; FFT work
+    cdef float *level             # [microphone][before, after]
+
+    def __cinit__(
+        self, microphones, references, *, hop=128, tail_samples=2048, memory_s=2.0, noise_smoothing=0.7, initial=0.3, repair=2
+    ):
+        self.microphones = _boundary.count("microphones", microphones, 1, 16)
+        self.references = _boundary.count("references", references, 1, 4)
+        self.hop = self.delay_samples = _boundary.count("hop", hop, 64, 256)
+        if self.hop not in (64, 128, 256):
+            raise ValueError(f"hop: got {hop}, wanted 64, 128 or 256")
+        tail = _boundary.count("tail_samples", tail_samples, 1, 8192)
+        self.partitions = -(-tail // self.hop)
+        self.tail_samples = self.partitions * self.hop
+        self.repair = min(_boundary.count("repair", repair, 1, 128), self.partitions)
+        self.a2 = math.exp(-2 * self.hop / (RATE * _boundary.number("memory_s", memory_s, 0.1, 1000)))
+        self.smoothing = _boundary.number("noise_smoothing", noise_smoothing, 0, 0.999) ** (self.hop / 128)
+        self.initial = _boundary.number("initial", initial, 1e-6, 1e6)
+        self.stride = (self.hop + 1 + 15) // 16 * 16
+        self.plan = plan_new(2 * self.hop)
+        self.x = <float *> calloc(self.partitions * self.references * 3 * self.stride, sizeof(float))
+        self.w = <float *> calloc(self.microphones * self.partitions * self.references * 3 * self.stride, sizeof(float))
+        self.noise = <float *> calloc(self.microphones * self.stride, sizeof(float))
+        self.far = <float *> calloc(self.references * 2 * self.hop, sizeof(float))
+        self.near = <float *> calloc(self.microphones * self.hop, sizeof(float))
+        self.ready = <float *> calloc(self.microphones * self.hop, sizeof(float))
+        self.scratch = <float *> calloc(5 * self.stride + 6 * self.hop, sizeof(float))
+        self.level = <float *> calloc(2 * self.microphones, sizeof(float))
+        if (self.plan == NULL or self.x == NULL or self.w == NULL or self.noise == NULL or self.far == NULL
+                or self.near == NULL or self.ready == NULL or self.scratch == NULL or self.level == NULL):
+            raise MemoryError("EchoCanceller: no memory for its state")
+        self.reset()
+
+    def __dealloc__(self):
+        plan_free(self.plan)
+        free(self.x)
+        free(self.w)
+        free(self.noise)
+        free(self.far)
+        free(self.near)
+        free(self.ready)
+        free(self.scratch)
+        free(self.level)
+
+    def reset(self):
+        """Back to the state of a new object: nothing learnt, nothing held."""
+        cdef Py_ssize_t i, k, filters = self.microphones * self.partitions * self.references
+        memset(self.x, 0, self.partitions * self.references * 3 * self.stride * sizeof(float))
+        memset(self.w, 0, filters * 3 * self.stride * sizeof(float))
+        for i in range(filters):
+            for k in range(self.stride):
+                self.w[(3 * i + 2) * self.stride + k] = self.initial
+        memset(self.noise, 0, self.microphones * self.stride * sizeof(float))
+        memset(self.far, 0, self.references * 2 * self.hop * sizeof(float))
+        memset(self.near, 0, self.microphones * self.hop * sizeof(float))
+        memset(self.ready, 0, self.microphones * self.hop * sizeof(float))
+        memset(self.scratch, 0, (5 * self.stride + 6 * self.hop) * sizeof(float))
+        memset(self.level, 0, 2 * self.microphones * sizeof(float))
+        self.newest = self.turn = self.filled = 0
+
+    @property
+    def erle_db(self):
+        """Echo return loss enhancement lately (about 64 hops), per microphone: power in over power out, in dB."""
+        return np.array([
+            10 * math.log10((self.level[2 * m] + FLOOR) / (self.level[2 * m + 1] + FLOOR)) for m in range(self.microphones)
+        ])
+
+    def process(self, mic, ref, out=None):
+        """Microphones without the echo of the references: float32 (frames, microphones), `delay_samples` late.
+
+        mic: float32 (frames, microphones), full scale 1. ref: float32 (frames, references). out: memory for the result, or
+        None. Any number of frames a call; the result does not depend on it. TypeError, ValueError: another dtype, shape or
+        memory layout, or out sharing memory with an input.
+        """
+        mic = _boundary.array("mic", mic, np.float32, (None, self.microphones))
+        frames = len(mic)
+        ref = _boundary.array("ref", ref, np.float32, (frames, self.references))
+        out = _boundary.output("out", out, np.float32, (frames, self.microphones), mic, ref)
+        cdef const float[:, ::1] given = mic
+        cdef const float[:, ::1] played = ref
+        cdef float[:, ::1] made = out
+        cdef Py_ssize_t left = frames
+        if left:
+            with nogil:
+                self.stream(&given[0, 0], &played[0, 0], &made[0, 0], left)
+        return out
+
+    cdef void stream(self, const float *mic, const float *ref, float *out, Py_ssize_t frames) noexcept nogil:
+        cdef Py_ssize_t t, c, at
+        cdef Py_ssize_t hop = self.hop, mics = self.microphones, refs = self.references
+        for t in range(frames):
+            at = self.filled
+            for c in range(mics):
+                self.near[c * hop + at] = clean(mic[t * mics + c])
+                out[t * mics + c] = self.ready[at * mics + c]
+            for c in range(refs):
+                self.far[(2 * c + 1) * hop + at] = clean(ref[t * refs + c])
+            self.filled += 1
+            if self.filled == hop:
+                self.filled = 0
+                self.block()
+
+    cdef void block(self) noexcept nogil:
+        """One hop: the references' spectra, each microphone's error and filter step, and the constraint's turn."""
+        cdef Py_ssize_t hop = self.hop, stride = self.stride, m, r
+        cdef float *x
+        cdef float *work = self.scratch + 5 * stride + 2 * hop
+        self.newest = (self.newest if self.newest else self.partitions) - 1
+        for r in range(self.references):
+            x = self.x + (self.newest * self.references + r) * 3 * stride
+            real_forward(self.plan, self.far + 2 * r * hop, x, x + stride, work)
+            powers(x, x + stride, x + 2 * stride, stride)
+            memmove(self.far + 2 * r * hop, self.far + (2 * r + 1) * hop, hop * sizeof(float))
+        for m in range(self.microphones):
+            self.cancel(m)
+        for r in range(self.repair):
+            self.constrain(self.turn)
+            self.turn = (self.turn + 1) % self.partitions
+
+    cdef void cancel(self, Py_ssize_t m) noexcept nogil:
+        cdef Py_ssize_t hop = self.hop, stride = self.stride, refs = self.references, i, t, ring
+        cdef Py_ssize_t filters = self.partitions * refs
+        cdef Py_ssize_t since = self.newest * refs
+        cdef float *x
+        cdef float *w = self.w + m * filters * 3 * stride
+        cdef float *er = self.scratch
+        cdef float *ei = er + stride
+        cdef float *total = ei + stride
+        cdef float *gr = total + stride
+        cdef float *gi = gr + stride
+        cdef float *signal = gi + stride
+        cdef float *near = self.near + m * hop
+        cdef float before = 0, after = 0
+        memset(er, 0, 3 * stride * sizeof(float))
+        for i in range(filters):
+            ring = since + i if since + i < filters else since + i - filters
+            x = self.x + 3 * ring * stride
+            explain(x, x + stride, x + 2 * stride, w + 3 * i * stride, w + (3 * i + 1) * stride, w + (3 * i + 2) * stride,
+                    er, ei, total, stride)
+        ei[0] = ei[hop] = 0
+        real_inverse(self.plan, er, ei, signal, signal + 2 * hop)
+        memset(signal, 0, hop * sizeof(float))
+        for t in range(hop):
+            signal[hop + t] = near[t] - signal[hop + t]
+            self.ready[t * self.microphones + m] = signal[hop + t]
+            before += near[t] * near[t]
+            after += signal[hop + t] * signal[hop + t]
+        self.level[2 * m] += (before - self.level[2 * m]) / (1 << LEVEL_BLOCKS_LOG2) + FLOOR
+        self.level[2 * m + 1] += (after - self.level[2 * m + 1]) / (1 << LEVEL_BLOCKS_LOG2) + FLOOR
+        real_forward(self.plan, signal, er, ei, signal + 2 * hop)
+        observe(er, ei, self.noise + m * stride, total, gr, gi, self.smoothing, stride)
+        for i in range(filters):
+            ring = since + i if since + i < filters else since + i - filters
+            x = self.x + 3 * ring * stride
+            learn(x, x + stride, x + 2 * stride, gr, gi, total,
+                  w + 3 * i * stride, w + (3 * i + 1) * stride, w + (3 * i + 2) * stride, self.a2, stride)
+
+    cdef void constrain(self, Py_ssize_t partition) noexcept nogil:
+        """Takes out of a partition's filters what circular convolution put into their second half."""
+        cdef Py_ssize_t hop = self.hop, stride = self.stride, m, r
+        cdef float *w
+        cdef float *signal = self.scratch + 5 * stride
+        for m in range(self.microphones):
+            for r in range(self.references):
+                w = self.w + ((m * self.partitions + partition) * self.references + r) * 3 * stride
+                w[stride] = w[stride + hop] = 0
+                real_inverse(self.plan, w, w + stride, signal, signal + 2 * hop)
+                memset(signal + hop, 0, hop * sizeof(float))
+                real_forward(self.plan, signal, w, w + stride, signal + 2 * hop)
