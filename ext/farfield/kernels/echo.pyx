@@ -29,6 +29,7 @@ import numpy as np
 from farfield.kernels import _boundary
 
 from farfield.kernels.fft cimport Plan, Read, Write, plan_free, plan_new, real_forward, real_inverse
+from farfield.kernels.samples cimport clean
 
 from libc.stdlib cimport calloc, free
 from libc.string cimport memmove, memset
@@ -38,15 +39,6 @@ cdef enum:
     LEVEL_BLOCKS_LOG2 = 6  # microphone and error power are averaged over about 64 hops
 
 cdef float FLOOR = 1e-12
-cdef float LOUDEST = 8
-
-
-cdef inline float clean(float x) noexcept nogil:
-    """x within +-8, and 0 where it is not a number; what is infinite fails the comparison with its difference."""
-    if not (x - x == 0):
-        return 0
-    return LOUDEST if x > LOUDEST else (-LOUDEST if x < -LOUDEST else x)
-
 
 cdef inline void explain(
     Read xr, Read xi, Read power, Read wr, Read wi, Read c, Write er, Write ei, Write total, Py_ssize_t n
