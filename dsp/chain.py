@@ -1,0 +1,73 @@
+"""The straight path: blocks in, wake events with their direction out."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from farfield.block import Block, Frame, WakeEvent
+from farfield.detector import Detector
+from farfield.frontend import Frontend
+from farfield.model import Model
+from farfield.profile import Profile
+
+
+class Chain:
+    """A front end and a detector for each model, for one stream.
+
+    profile: the device's layout. models: the wake words. references: reference columns of the blocks (None: the
+    profile's). threshold: for every model (None: each model's own). Used by one thread; memory is constant.
+    `frame` is what the front end made of the last block.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        models: list[Model],
+        *,
+        references: int | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        self.frontend = Frontend(profile, references)
+        self.detectors = [Detector(model, self.frontend.signals, threshold=threshold) for model in models]
+        self.frame: Frame | None = None
+        self._last: Block | None = None
+
+    def reset(self) -> None:
+        """Back to the state of a new object."""
+        self.frontend.reset()
+        for detector in self.detectors:
+            detector.reset()
+        self.frame = self._last = None
+
+    def process(self, block: Block) -> list[WakeEvent]:
+        """The wake events that this block completes, in the order of their decisions."""
+        self._last = block
+        self.frame = frame = self.frontend.process(block)
+        events = [self._located(event) for detector in self.detectors for event in detector.process(frame)]
+        return sorted(events, key=lambda event: event.decision)
+
+    def flush(self, silence: int = 0) -> list[WakeEvent]:
+        """The events that are still held at a stream's end, after which nothing more is processed.
+
+        The stages' delay, and `silence` more samples, are filled up with digital silence; decisions beyond the stream's
+        last sample are given as falling on it, for it was the last that was heard.
+        """
+        if self._last is None:
+            return []
+        last = self._last
+        fill = np.zeros((self.frontend.delay_samples + silence, last.samples.shape[1]), np.int16)
+        events = self.process(Block(fill, last.end, last.epoch, last.host_ns))
+        return [replace(event, decision=min(event.decision, last.end), end=min(event.end, last.end)) for event in events]
+
+    def _located(self, event: WakeEvent) -> WakeEvent:
+        found = self.frontend.direction(event.start, event.end)
+        # The stages had to hear that much more before the detector could have its last sample.
+        event = replace(event, decision=event.decision + self.frontend.delay_samples)
+        if found is None:
+            return event
+        return replace(
+            event,
+            direction_deg=found.azimuth_deg,
+            direction_confidence=found.confidence,
+            ambiguous_deg=found.ambiguous_deg,
+        )
