@@ -180,7 +180,7 @@ cdef class Scorer:
         self.shift = _boundary.count("quantiser.shift", quantiser["shift"], 1, 47)
         self.zero = made[0]["zero"]
         self.channels = made[0]["channels"]
-        self.output_scale = 1 / 256
+        self.output_scale = 0.00390625  # 1 / 256
         self.slot_count, self.layer_count = len(made), len(laid)
         self.slots = <Slot *> calloc(self.slot_count, sizeof(Slot))
         self.layers = <Layer *> calloc(self.layer_count, sizeof(Layer))
