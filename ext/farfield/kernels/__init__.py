@@ -25,7 +25,7 @@ _MODULES = {
 # from the plainest to the fastest; `checked` is for tests and is never picked by itself
 _ORDER = ("base", "v3", "v4", "neon", "dotprod")
 
-__all__ = [*_MODULES, "at_level", "cpu_level", "levels"]  # noqa: PLE0604
+__all__ = [*_MODULES, "at_level", "cpu_level", "levels"]
 
 
 def _is_built(level: str) -> bool:
@@ -61,7 +61,8 @@ def at_level(level: str) -> SimpleNamespace:
     """Every kernel class built for `level`, as attributes; ValueError where it cannot run here."""
     if level not in levels():
         raise ValueError(f"level: got {level!r}, this build on this processor has {', '.join(levels())}")
-    classes = {name: getattr(import_module(f"farfield.kernels.{level}.{module}"), name) for name, module in _MODULES.items() if find_spec(f"farfield.kernels.{level}.{module}")}
+    package = f"farfield.kernels.{level}"
+    classes = {name: getattr(import_module(f"{package}.{module}"), name) for name, module in _MODULES.items()}
     return SimpleNamespace(level=level, **classes)
 
 

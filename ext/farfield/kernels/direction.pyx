@@ -9,6 +9,7 @@ and every 4 hops (64 ms), for every direction d of the grid:
 
 The mean lies within +-1 and is 1 for one plane wave from d. The factor, the amplitude of what was heard (RMS per
 microphone within the band), is there so that maps can be summed over a stretch: loud moments count, silence does not.
+Below -160 dB of full scale (A of 1e-16) it is 0, so that the floors, which look like sound from broadside, do not show.
 Cost an update: 4 D pairs bins operations; 6 microphones, 72 directions, 209 bins: 0.9 million in 64 ms, tables of 1.8 MB.
 Source: DiBiase, "A high-accuracy, low-latency technique for talker localization", thesis, Brown University (2000).
 """
@@ -31,6 +32,7 @@ cdef enum:
 
 cdef float SPEED_OF_SOUND = 343.0
 cdef float FLOOR = 1e-20
+cdef float SILENT = 1e-16  # above what FLOOR sums up to in the power at any smoothing
 
 
 cdef inline void smooth(Read ar, Read ai, Read br, Read bi, Write re, Write im, float s, Py_ssize_t n) noexcept nogil:
@@ -105,7 +107,7 @@ cdef class DirectionFinder:
     cdef fill_table(self, positions_mm):
         angle = np.radians(self.azimuths_deg)
         toward = np.stack([np.cos(angle), np.sin(angle), np.zeros(DIRECTIONS)], axis=1)
-        hz = (self.first + np.arange(self.bins)) * (RATE / SIZE)
+        hz = (self.first + np.arange(self.bins)) * (<double> RATE / SIZE)
         cdef float[:, :, :, ::1] table = <float[:self.pairs, :self.bins, :2, :DIRECTIONS]> self.table
         pair = 0
         for i in range(self.microphones):
@@ -185,6 +187,8 @@ cdef class DirectionFinder:
         cdef float *table = self.table
         cdef float size, scale = sqrtf(self.power) / (self.pairs * self.bins)
         memset(response, 0, DIRECTIONS * sizeof(float))
+        if self.power < SILENT:
+            return
         for pair in range(self.pairs):
             re = self.cross + 2 * pair * self.bins
             im = re + self.bins

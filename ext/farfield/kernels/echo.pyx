@@ -5,8 +5,8 @@ With hop B, FFT size 2 B, P partitions of B taps, R references; everything per b
     X[p,r]  = FFT of reference r, the 2 B samples that end p hops ago                     shared by all microphones
     e       = y - last B of IFFT(sum_p,r X W)                                             overlap-save
     E       = FFT(0..0, e)
-    N       = s N + (1 - s) |E|^2                                                         observation noise
-    D       = sum_p,r |X|^2 C + 2 N + floor                                               innovation variance
+    N       = s N + (1 - s) |E|^2 + floor                                                 observation noise
+    D       = sum_p,r |X|^2 C + 2 N                                                       innovation variance
     W      += C X* E / D                                                                  Kalman gain C X* / D
     C       = a^2 (C - C^2 |X|^2 / (2 D)) + (1 - a^2) |W|^2 + floor                       state covariance, diagonal
 
@@ -124,7 +124,7 @@ cdef class EchoCanceller:
         self.tail_samples = self.partitions * self.hop
         self.repair = min(_boundary.count("repair", repair, 1, 128), self.partitions)
         self.a2 = math.exp(-2 * self.hop / (RATE * _boundary.number("memory_s", memory_s, 0.1, 1000)))
-        self.smoothing = _boundary.number("noise_smoothing", noise_smoothing, 0, 0.999) ** (self.hop / 128)
+        self.smoothing = _boundary.number("noise_smoothing", noise_smoothing, 0, 0.999) ** (self.hop / 128.0)
         self.initial = _boundary.number("initial", initial, 1e-6, 1e6)
         self.stride = (self.hop + 1 + 15) // 16 * 16
         self.plan = plan_new(2 * self.hop)

@@ -382,6 +382,9 @@ cdef class Features:
             self.tables.log2_residue[k] = residue[k]
         self.reset()
 
+    def __init__(self):
+        """Takes nothing: without it, arguments would be ignored in silence."""
+
     def reset(self):
         """Back to the state of a new object."""
         memset(&self.state, 0, sizeof(State))
