@@ -8,7 +8,7 @@ from farfield.block import Block, Frame, WakeEvent
 from farfield.detector import Detector
 from farfield.frontend import Frontend
 from farfield.model import Model
-from farfield.profile import Profile
+from farfield.profile import RATE, Profile
 
 
 class Chain:
@@ -60,7 +60,9 @@ class Chain:
         return [replace(event, decision=min(event.decision, last.end), end=min(event.end, last.end)) for event in events]
 
     def _located(self, event: WakeEvent) -> WakeEvent:
-        found = self.frontend.direction(event.start, event.end)
+        # Only what had been heard at the decision counts, whatever more the block held; a tenth of a second holds a map.
+        heard = min(event.end, event.decision)
+        found = self.frontend.direction(min(event.start, heard - RATE // 10), heard)
         # The stages had to hear that much more before the detector could have its last sample.
         event = replace(event, decision=event.decision + self.frontend.delay_samples)
         if found is None:

@@ -45,14 +45,15 @@ class Detector:
             raise InputError(f"threshold: got {self.threshold}, wanted 0 or more and less than 1")
         self._features = [kernels.Features() for _ in range(signals)]
         self._scorers = [model.scorer() for _ in range(signals)]
-        self._full = int(round(model.smoothing_steps / self._scorers[0].output_scale))
+        self._full = round(model.smoothing_steps / self._scorers[0].output_scale)
         self.steps = Steps(np.empty(0, np.int64), np.empty(0))
         self.reset()
 
     def reset(self) -> None:
         """Back to the state of a new object."""
-        for stage in (*self._features, *self._scorers):
-            stage.reset()
+        for features, scorer in zip(self._features, self._scorers, strict=True):
+            features.reset()
+            scorer.reset()
         self._next: tuple[int, int] | None = None
         self._recent: NDArray[np.int64] = np.zeros((self.signals, self.model.smoothing_steps - 1), np.int64)
         self._taken = 0
@@ -103,6 +104,6 @@ class Detector:
             return None
         self._armed = False
         self._quiet_until = index + self.model.refractory_ms * RATE // 1000
-        end = index - self.model.end_lag_ms * RATE // 1000
+        end = max(index - self.model.end_lag_ms * RATE // 1000, self._start)
         start = max(end - self.model.word_ms * RATE // 1000, self._start)
         return WakeEvent(self.model.word, p, start, end, index, frame.epoch, frame.host_ns)

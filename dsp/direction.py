@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from farfield.geometry import Array
+from farfield.geometry import Array, turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,6 @@ def estimate(response: NDArray[np.floating], azimuths_deg: NDArray[np.floating],
     curvature = before - 2 * peak + after
     shift = 0.5 * (before - after) / curvature if curvature < 0 else 0.0
     step = 360.0 / len(response)
-    azimuth = (float(azimuths_deg[best]) + step * float(np.clip(shift, -0.5, 0.5))) % 360.0
+    azimuth = turn(float(azimuths_deg[best]) + step * float(np.clip(shift, -0.5, 0.5)))
     confidence = float(np.clip((peak - float(np.mean(response))) / peak, 0.0, 1.0))
     return Direction(azimuth, confidence, array.mirror_deg(azimuth))

@@ -5,6 +5,7 @@ here recurses, so that a file can cost no more time or memory than its own size 
 """
 
 import struct
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -26,7 +27,7 @@ class Buffer:
         size = struct.calcsize(code)
         if at < 0 or at + size > len(self.data):
             raise Broken(f"an offset points to byte {at} of {len(self.data)}")
-        return struct.unpack_from("<" + code, self.data, at)[0]
+        return int(struct.unpack_from("<" + code, self.data, at)[0])
 
     def root(self) -> "Table":
         return Table(self, self.number("I", 0))
@@ -62,20 +63,22 @@ class Table:
         at = self._follow(index)
         return None if at is None else Table(self.buffer, at)
 
-    def vector(self, index: int, dtype: DTypeLike) -> NDArray:
+    def vector(self, index: int, dtype: DTypeLike) -> NDArray[Any]:
         """A vector of numbers as a read-only view; empty where the field is absent."""
-        dtype = np.dtype(dtype).newbyteorder("<")
+        kind = np.dtype(dtype).newbyteorder("<")
         at = self._follow(index)
         if at is None:
-            return np.empty(0, dtype)
+            return np.empty(0, kind)
         count = self.buffer.number("I", at)
-        if at + 4 + count * dtype.itemsize > len(self.buffer.data):
+        if at + 4 + count * kind.itemsize > len(self.buffer.data):
             raise Broken(f"a vector at byte {at} claims {count} values, more than the file holds")
-        return np.frombuffer(self.buffer.data, dtype, count, at + 4)
+        return np.frombuffer(self.buffer.data, kind, count, at + 4)
 
     def tables(self, index: int, most: int) -> "list[Table]":
         """A vector of at most `most` tables."""
         at = self._follow(index)
+        if at is None:
+            return []
         offsets = self.vector(index, np.uint32)
         if len(offsets) > most:
             raise Broken(f"a vector claims {len(offsets)} tables, wanted at most {most}")

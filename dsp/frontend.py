@@ -64,6 +64,11 @@ class Frontend:
         """Echo return loss enhancement lately, per microphone, in dB; None without an echo canceller."""
         return None if self._echo is None else self._echo.erle_db
 
+    @property
+    def map_azimuths_deg(self) -> NDArray[np.float64] | None:
+        """The grid of a frame's maps, over the circle; None for a single microphone."""
+        return None if self._finder is None else self._finder.azimuths_deg
+
     def reset(self) -> None:
         """Back to the state of a new object."""
         for stage in (self._echo, self._beamformer, self._finder):
@@ -111,7 +116,7 @@ class Frontend:
         self._heard += len(heard)
         ends = tuple(self._start + (before + 1 + n) * update - late for n in range(len(maps)))
         self._maps.extend(zip(ends, maps, strict=True))
-        while self._maps and self._maps[0][0] < self._start + self._heard - _LONGEST_SPAN_S * RATE:
+        while self._maps and self._maps[0][0] < self._start + self._heard - len(heard) - _LONGEST_SPAN_S * RATE:
             self._maps.popleft()
         return maps, ends
 
@@ -131,4 +136,4 @@ class Frontend:
 
 def _to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
     """Rounded to int16; what exceeds full scale is clipped."""
-    return np.clip(np.rint(samples * np.float32(32_768)), -32_768, 32_767).astype(np.int16)
+    return np.asarray(np.clip(np.rint(samples * np.float32(32_768)), -32_768, 32_767).astype(np.int16))

@@ -27,7 +27,7 @@ class Array:
         if not np.isfinite(positions).all():
             raise ValueError("positions_mm: got NaN or infinity, wanted positions in mm")
         self.positions_m: NDArray[np.float64] = (positions - positions.mean(axis=0)) / 1000
-        self.frequencies_hz: NDArray[np.float64] = np.arange(FFT // 2 + 1) * (RATE / FFT)
+        self.frequencies_hz: NDArray[np.float64] = np.arange(FFT // 2 + 1, dtype=np.float64) * (RATE / FFT)
         extent = np.linalg.svd(self.positions_m[:, :2], compute_uv=True)
         self.is_line: bool = bool(len(positions) > 1 and extent.S[1] < 1e-3)
         axis = extent.Vh[0]
@@ -43,7 +43,7 @@ class Array:
 
     def mirror_deg(self, azimuth_deg: float) -> float | None:
         """The azimuth that a line array cannot tell from this one; None for other arrays."""
-        return (2 * self._axis_deg - azimuth_deg) % 360.0 if self.is_line else None
+        return turn(2 * self._axis_deg - azimuth_deg) if self.is_line else None
 
     def steering_vector(self, azimuth_deg: float) -> NDArray[np.complex128]:
         """A plane wave from there at each microphone, against the array's centre: complex128 (257, microphones)."""
@@ -89,6 +89,11 @@ class Array:
         """Gain in dB against a spherically isotropic field, of distortionless weights (257, microphones)."""
         power = np.einsum("km,kmn,kn->k", weights, self.diffuse_coherence(), np.conj(weights)).real
         return np.asarray(-10 * np.log10(power))
+
+
+def turn(azimuth_deg: float) -> float:
+    """The same azimuth, 0 or more and less than 360."""
+    return azimuth_deg % 360.0 % 360.0  # the first brings what is a hair below 0 to 360 itself
 
 
 def _distortionless(

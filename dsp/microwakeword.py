@@ -31,7 +31,7 @@ ADD, CONCATENATION, CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, LOGISTIC, MUL, 
 STRIDED_SLICE, SPLIT_V, QUANTIZE, CALL_ONCE, VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE = 45, 102, 114, 129, 142, 143, 144
 NONE, RELU = 0, 1
 UINT8, INT8, INT32 = 3, 9, 2
-DTYPES = {UINT8: np.dtype(np.uint8), INT8: np.dtype(np.int8), INT32: np.dtype("<i4")}
+DTYPES: dict[int, np.dtype[Any]] = {UINT8: np.dtype(np.uint8), INT8: np.dtype(np.int8), INT32: np.dtype("<i4")}
 
 
 def wanted(condition: Any, message: str) -> None:
@@ -45,7 +45,7 @@ class Tensor:
     type: int
     scales: NDArray[np.float32]
     zero: int
-    data: NDArray | None
+    data: NDArray[Any] | None
 
     @property
     def scale(self) -> float:
@@ -177,9 +177,9 @@ class Graph:
         for table in graph.tables(3, MOST):
             code = table.scalar(0, "I")
             wanted(code < len(self.codes), f"an operator has the code {code} of {len(self.codes)}")
-            sides = [[int(i) for i in table.vector(k, np.int32)] for k in (1, 2)]
-            wanted(all(0 <= i < tensors for side in sides for i in side), "an operator joins a tensor that is not there")
-            made.append(Operator(self.codes[code], *sides, table.table(4)))
+            inputs, outputs = ([int(i) for i in table.vector(k, np.int32)] for k in (1, 2))
+            wanted(all(0 <= i < tensors for i in inputs + outputs), "an operator joins a tensor that is not there")
+            made.append(Operator(self.codes[code], inputs, outputs, table.table(4)))
         return made
 
     # --- variables
@@ -197,8 +197,9 @@ class Graph:
             wanted(name is not None and name not in self.variables, "a variable is set twice, or has no name")
             wanted(value.data is not None and value.type == INT8, "a variable's first value is no int8 constant")
             wanted(len(value.shape) == 4 and value.shape[0] == value.shape[2] == 1, f"a variable has shape {value.shape}")
+            assert name is not None and value.data is not None  # said above
             fill = int(value.data.flat[0])
-            wanted((value.data == fill).all(), "a variable's first values differ, wanted one value")
+            wanted((np.asarray(value.data) == fill).all(), "a variable's first values differ, wanted one value")
             self.variables[name] = Variable(value.shape[1], value.shape[3], fill)
 
     def one(self, items: list[int]) -> int:
@@ -207,6 +208,7 @@ class Graph:
 
     def name(self, op: Operator) -> bytes:
         wanted(op.options is not None, "a variable has no name")
+        assert op.options is not None
         return op.options.vector(1, np.uint8).tobytes()
 
     # --- slots
@@ -259,11 +261,13 @@ class Graph:
     def view(self, index: int) -> View:
         value = self.values.get(index)
         wanted(isinstance(value, View), f"tensor {index} is used before it is made, or is not a layer's output")
+        assert isinstance(value, View)
         return self.resolve(value)
 
-    def constant(self, index: int, kind: int) -> NDArray:
+    def constant(self, index: int, kind: int) -> NDArray[Any]:
         tensor = self.all[index]
         wanted(tensor.data is not None and tensor.type == kind, f"tensor {index} is no constant of the type wanted")
+        assert tensor.data is not None
         return tensor.data
 
     def same_scale(self, *indices: int) -> None:
@@ -284,7 +288,7 @@ class Graph:
         wanted(activation in (NONE, RELU), f"the activation is {activation}, wanted none or ReLU")
         return {"low": self.all[out].zero if activation == RELU else -128, "high": 127}
 
-    def weighted(self, op: Operator, kind: str, weights: NDArray, activation: int, away_from: int) -> None:
+    def weighted(self, op: Operator, kind: str, weights: NDArray[Any], activation: int, away_from: int) -> None:
         wanted(len(op.inputs) == 3, "a layer has no bias")
         out, view = self.one(op.outputs), self.view(op.inputs[0])
         outputs = weights.shape[0] if kind == "conv" else weights.shape[1]
@@ -373,8 +377,9 @@ class Graph:
         shape, value = self.all[op.inputs[0]].shape, self.values.get(op.inputs[0])
         wanted(len(shape) == len(begin) == len(end) == len(strides) == 4 and not any(masks[2:]), "a slice is not of 4 axes")
         wanted((strides == 1).all(), "a slice leaves gaps")
-        bounds = [slice(None if masks[0] >> k & 1 else int(begin[k]), None if masks[1] >> k & 1 else int(end[k])).indices(shape[k])
-                  for k in range(4)]  # fmt: skip
+        first = [None if masks[0] >> k & 1 else int(begin[k]) for k in range(4)]
+        beyond = [None if masks[1] >> k & 1 else int(end[k]) for k in range(4)]
+        bounds = [slice(first[k], beyond[k]).indices(shape[k]) for k in range(4)]
         wanted(all(bounds[k][:2] == (0, shape[k]) for k in (0, 2, 3)), "a slice is not in time")
         start, stop, _ = bounds[1]
         wanted(start < stop, "a slice is empty")
@@ -415,16 +420,18 @@ class Graph:
     def assign(self, op: Operator) -> None:
         wanted(len(op.inputs) == 2, "an assignment has not two inputs")
         name, view = self.handles.get(op.inputs[0]), self.view(op.inputs[1])
-        variable = self.variables.get(name)
+        variable = self.variables.get(name) if name is not None else None
         wanted(variable is not None and not variable.assigned, "an assignment to no variable, or a second one")
+        assert variable is not None
         wanted(self.whole(view) and (view.slot, view.frames) == (variable.slot, variable.frames),
                "a variable is given something but the newest frames of what it is joined to")  # fmt: skip
         variable.assigned = True
 
     def read(self, op: Operator) -> None:
         name = self.handles.get(op.inputs[0]) if op.inputs else None
-        variable, out = self.variables.get(name), self.one(op.outputs)
+        variable, out = self.variables.get(name) if name is not None else None, self.one(op.outputs)
         wanted(variable is not None and not variable.assigned, "a variable is read after its assignment, or was never set")
+        assert name is not None and variable is not None
         wanted(self.all[out].shape == (1, variable.frames, 1, variable.channels), "a variable is read in another shape")
         self.values[out] = Past(name)
 

@@ -66,7 +66,7 @@ class Model:
         made = kernels.Scorer if level is None else kernels.at_level(level).Scorer
         return made(**self.network)
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as a safetensors model file, whole or not at all."""
         layers, tensors = [], {}
         for index, layer in enumerate(self.network["layers"]):
@@ -107,7 +107,7 @@ def shipped_models() -> list[str]:
     return sorted(item.name.removesuffix(".safetensors") for item in folder.iterdir() if item.name.endswith(".safetensors"))
 
 
-def load_model(name_or_path: str | os.PathLike) -> Model:
+def load_model(name_or_path: str | os.PathLike[str]) -> Model:
     """The model of a shipped name, a `.safetensors` file, or a published microWakeWord `.tflite` file.
 
     A `.tflite` file takes its word, threshold and smoothing from the `.json` file beside it, where there is one.

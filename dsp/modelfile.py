@@ -48,14 +48,14 @@ FORMAT = 1
 MAX_FILE = 8 << 20
 MAX_HEADER = 128 << 10
 TENSORS = {"weights": np.int8, "bias": np.int32, "multiplier": np.int32, "shift": np.int8, "table": np.int8}
-_DTYPES = {"I8": np.dtype(np.int8), "I32": np.dtype("<i4")}
+_DTYPES: dict[str, np.dtype[Any]] = {"I8": np.dtype(np.int8), "I32": np.dtype("<i4")}
 _FIELDS = ("format", "word", "rate", "stride", "quantiser", "slots", "layers", "detector", "card")
 
 
 def sigmoid_table(scale: float, zero: int) -> NDArray[np.int8]:
     """The table (1, 256) of a sigmoid from int8 of this scale and zero point to int8 of scale 1/256 and zero point -128."""
     x = (np.arange(-128, 128) - zero) * float(scale)
-    return np.clip(np.floor(256 / (1 + np.exp(-x)) + 0.5) - 128, -128, 127).astype(np.int8)[None]
+    return np.asarray(np.clip(np.floor(256 / (1 + np.exp(-x)) + 0.5) - 128, -128, 127).astype(np.int8)[None])
 
 
 def quantise_multiplier(scales: Any) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
@@ -69,7 +69,7 @@ def quantise_multiplier(scales: Any) -> tuple[NDArray[np.int32], NDArray[np.int8
     return multiplier.astype(np.int32), exponent.astype(np.int8)
 
 
-def write(path: str | os.PathLike, description: dict[str, Any], tensors: dict[str, NDArray]) -> None:
+def write(path: str | os.PathLike[str], description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> None:
     """Write a model file, whole or not at all."""
     path = Path(path)
     text = json.dumps(description, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -85,7 +85,7 @@ def write(path: str | os.PathLike, description: dict[str, Any], tensors: dict[st
         raise
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """The file's bytes; ModelError if it cannot be read, is no file, or is larger than a model may be."""
     try:
         with open(path, "rb") as file:
@@ -97,7 +97,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
     return data
 
 
-def parse(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray]]:
+def parse(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Description and tensors of a model file's bytes; ValueError that names the field where they are not well formed."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(MAX_HEADER, len(data) - 8):
@@ -110,7 +110,7 @@ def parse(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray]]:
         raise ValueError("metadata: got none of farfield, wanted a farfield model file")
     description = _json("metadata.farfield", text)
     try:
-        found = deserialize(data)
+        found: list[tuple[str, dict[str, Any]]] = deserialize(data)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise ValueError(f"tensors: {str(error).splitlines()[0]}; wanted well-formed safetensors") from None
     tensors = {}
@@ -134,7 +134,7 @@ def _json(name: str, text: str | bytes) -> dict[str, Any]:
     return value
 
 
-def assemble(description: dict[str, Any], tensors: dict[str, NDArray]) -> dict[str, Any]:
+def assemble(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """The scorer's arguments out of a description and its tensors; ValueError or TypeError that names the field."""
     if description.get("format") != FORMAT:
         raise ValueError(f"format: got {str(description.get('format'))[:80]}, wanted {FORMAT}; this farfield reads no other")
@@ -143,7 +143,8 @@ def assemble(description: dict[str, Any], tensors: dict[str, NDArray]) -> dict[s
     for field in _FIELDS:
         if field not in description:
             raise ValueError(f"{field}: is missing, wanted {', '.join(_FIELDS)}")
-    layers, used = description["layers"], set()
+    layers = description["layers"]
+    used: set[str] = set()
     if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
         raise ValueError("layers: wanted a list of objects")
     joined = []

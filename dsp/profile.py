@@ -75,8 +75,9 @@ def load_profile(name_or_path: str | Path) -> Profile:
 def _parsed(source: str, text: str) -> Profile:
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{source}: not TOML ({error}); wanted a profile such as the shipped ones") from error
+    except (ValueError, RecursionError) as error:  # tomllib lets both through: a number of 5,000 digits, 1,000 brackets
+        reason = str(error).partition("; use sys.")[0]
+        raise InputError(f"{source}: not TOML ({reason[:200]}); wanted a profile such as the shipped ones") from error
     top = _Fields(source, "", table)
     rate = top.whole("rate", 8_000, 192_000, default=RATE)
     channels = top.whole("channels", 1, MOST_CHANNELS)
@@ -126,8 +127,14 @@ class _Fields:
         self._asked: set[str] = set()
 
     def _wrong(self, name: str, wanted: str) -> InputError:
-        got = repr(self._table[name]) if name in self._table else "nothing"
-        return InputError(f"{self._source}: field {self._prefix}{name}: got {got[:80]}, wanted {wanted}")
+        if name not in self._table and (near := difflib.get_close_matches(name, self._table, 1)):
+            return self._unknown(near[0], f"did you mean {name}?")
+        got = _shown(self._table[name]) if name in self._table else "nothing"
+        return InputError(f"{self._source}: field {self._prefix}{name}: got {got}, wanted {wanted}")
+
+    def _unknown(self, name: str, hint: str) -> InputError:
+        shown = name if name.isprintable() else _shown(name)
+        return InputError(f"{self._source}: field {self._prefix}{shown[:80]} is not known; {hint}")
 
     def _get(self, name: str, default: Any) -> Any:
         self._asked.add(name)
@@ -172,4 +179,11 @@ class _Fields:
             if name not in self._asked:
                 near = difflib.get_close_matches(name, self._asked, 1)
                 hint = f"did you mean {near[0]}?" if near else f"wanted one of {', '.join(sorted(self._asked))}"
-                raise InputError(f"{self._source}: field {self._prefix}{name} is not known; {hint}")
+                raise self._unknown(name, hint)
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)[:80]
+    except ValueError:  # Python prints no whole number of more than 4,300 digits
+        return "a very large number"

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from farfield.block import Block
 from farfield.errors import InputError
-from farfield.profile import RATE, Profile
+from farfield.profile import MOST_REFERENCES, RATE, Profile
 
 SLOWEST, FASTEST = 8_000, 192_000
 _FULL_SCALE = 32_768.0
 _UNKNOWN_LENGTH = 0x7FFF_0000  # a recorder that writes to a pipe leaves a length at least this large in the header
+_UNKNOWN_FRAMES = 2**63 - 1  # what libsndfile gives for a FLAC file whose writer could not go back to fill it in
+_LOUDEST = 1_000.0  # what is further beyond full scale is brought down to it, so that resampling cannot overflow
 
 
 class SoundFile:
@@ -44,9 +46,18 @@ class SoundFile:
         if not SLOWEST <= self.rate <= FASTEST:
             self.close()
             raise InputError(f"{self.path}: rate: got {self.rate} Hz, wanted {SLOWEST} to {FASTEST}")
+        if self.frames == _UNKNOWN_FRAMES:
+            self.close()
+            raise InputError(
+                f"{self.path}: its header does not give its length, as of a FLAC file written to a pipe; "
+                "wanted one that does: ffmpeg -i IN.flac OUT.flac makes it"
+            )
         if self.frames == 0:
             self.close()
             raise InputError(f"{self.path}: holds no samples; wanted at least one")
+        if self.frames * RATE < self.rate:
+            self.close()
+            raise InputError(f"{self.path}: holds {self.frames} samples, less than one at {RATE} Hz; wanted more")
         self._as_stored = self.rate == RATE and self._file.subtype == "PCM_16"
 
     def close(self) -> None:
@@ -58,7 +69,9 @@ class SoundFile:
         return round(index * self.rate / RATE)
 
     def chunks(self, frames: int) -> Iterator[NDArray[np.int16]]:
-        """int16 (n, channels) at 16 kHz until the file ends, n about `frames` each."""
+        """int16 (n, channels) at 16 kHz from the file's start to its end, n about `frames` each."""
+        if self._file.tell():
+            self._file.seek(0)
         per_read = max(1, frames * self.rate // RATE)
         resampler = None
         if self.rate != RATE:
@@ -74,6 +87,7 @@ class SoundFile:
                 raise self._truncated(done)
             if not self._as_stored:
                 self._refuse_non_finite(samples, done)
+                np.clip(samples, -_LOUDEST, _LOUDEST, out=samples)
             done += len(samples)
             if resampler is not None:
                 samples = resampler.resample_chunk(samples, last=done >= self.frames)
@@ -110,6 +124,8 @@ class FileSource:
         self._columns = list(profile.microphones)
         if self._reference is not None:
             self.references = self._reference.channels
+            if self.references > MOST_REFERENCES:
+                raise InputError(f"{reference}: has {self.references} channels, wanted a reference of 1 to {MOST_REFERENCES}")
         elif self.file.channels > max(profile.microphones) + 1 or not _loopback_last(profile):
             self._columns += profile.references
             self.references = len(profile.references)
@@ -162,7 +178,7 @@ def _loopback_last(profile: Profile) -> bool:
 
 
 def _to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
-    return np.clip(np.rint(samples * _FULL_SCALE), -32_768, 32_767).astype(np.int16)
+    return np.asarray(np.clip(np.rint(samples * _FULL_SCALE), -32_768, 32_767).astype(np.int16))
 
 
 def _refuse_truncated_riff(path: str) -> None:
