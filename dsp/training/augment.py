@@ -6,11 +6,12 @@ import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
+from scipy.signal import fftconvolve, istft, stft
 
 from farfield.training.clips import RATE
 
 Sound = NDArray[np.float32]
+_SPECTRUM = 512  # samples
 
 
 def rooms(count: int, seed: int) -> list[Sound]:
@@ -19,7 +20,7 @@ def rooms(count: int, seed: int) -> list[Sound]:
 
     random = np.random.default_rng(seed)
     np.random.seed(seed)  # noqa: NPY002 - pyroomacoustics draws from the global generator
-    made = []
+    made: list[Sound] = []
     while len(made) < count:
         size = random.uniform([2.5, 2.5, 2.3], [8.0, 7.0, 3.2])
         try:
@@ -49,7 +50,7 @@ def colored(frames: int, slope: float, random: np.random.Generator) -> Sound:
     spectrum[1:] /= np.arange(1, len(spectrum)) ** (slope / 2)
     spectrum[0] = 0
     noise = np.fft.irfft(spectrum, frames)
-    return (noise / (np.sqrt(np.mean(noise**2)) + 1e-12)).astype(np.float32)
+    return np.asarray(noise / (np.sqrt(np.mean(noise**2)) + 1e-12), np.float32)
 
 
 def music(frames: int, random: np.random.Generator) -> Sound:
@@ -68,7 +69,7 @@ def music(frames: int, random: np.random.Generator) -> Sound:
                 made[start:stop] += decay * np.sin(2 * np.pi * pitch * harmonic * local) / harmonic
         if random.random() < 0.5:
             made[start:stop] += 2 * decay**4 * random.standard_normal(len(local))
-    return (made / (np.sqrt(np.mean(made**2)) + 1e-12)).astype(np.float32)
+    return np.asarray(made / (np.sqrt(np.mean(made**2)) + 1e-12), np.float32)
 
 
 def codec(samples: Sound, random: np.random.Generator) -> Sound:
@@ -83,12 +84,43 @@ def codec(samples: Sound, random: np.random.Generator) -> Sound:
 
 def speed(samples: Sound, factor: float) -> Sound:
     """Played `factor` times as fast: tempo and pitch together."""
-    return soxr.resample(samples, RATE * factor, RATE, quality="MQ").astype(np.float32)
+    return np.asarray(soxr.resample(samples, RATE * factor, RATE, quality="MQ"), np.float32)
+
+
+def revoiced(samples: Sound, formants: float, tempo: float) -> Sound:
+    """Said by a throat of another length: every frequency times `formants`, and `tempo` times as fast.
+
+    Played faster, then each short spectrum's magnitudes stretched the rest of the way, phases as they were (after Jaitly,
+    Hinton, "Vocal tract length perturbation", ICML workshop 2013).
+    """
+    samples = speed(samples, tempo)
+    warp = formants / tempo
+    if len(samples) < _SPECTRUM or abs(warp - 1) < 0.01:
+        return samples
+    _, _, spectra = stft(samples, nperseg=_SPECTRUM, noverlap=_SPECTRUM * 3 // 4)
+    bins = np.arange(len(spectra))
+    size = np.abs(spectra)
+    size = np.maximum(size, 1e-12)
+    from_bin = np.minimum(bins / warp, bins[-1])
+    low = np.minimum(from_bin.astype(np.intp), bins[-2])
+    part = (from_bin - low)[:, None]
+    stretched = (1 - part) * size[low] + part * size[low + 1]
+    _, made = istft(spectra / size * stretched, nperseg=_SPECTRUM, noverlap=_SPECTRUM * 3 // 4)
+    return np.asarray(made[: len(samples)], np.float32)
+
+
+def equalised(samples: Sound, random: np.random.Generator) -> Sound:
+    """Through another microphone: a smooth random response of a few dB over the octaves from 100 Hz to 8 kHz."""
+    spectrum = np.fft.rfft(samples, len(samples) + 2048)
+    octave = np.log2(np.maximum(np.fft.rfftfreq(len(samples) + 2048, 1 / RATE), 60) / 100)
+    knots = np.arange(-1, 8)
+    gain_db = np.interp(octave, knots, random.normal(0, random.uniform(1, 6), len(knots)))
+    return np.fft.irfft(spectrum * 10 ** (gain_db / 20), len(samples) + 2048)[: len(samples)].astype(np.float32)
 
 
 def in_room(samples: Sound, response: Sound) -> Sound:
     """Heard in a room: as long as before, aligned on the direct sound."""
-    return fftconvolve(samples, response)[: len(samples)].astype(np.float32)
+    return np.asarray(fftconvolve(samples, response)[: len(samples)], np.float32)
 
 
 def speech_level(samples: Sound) -> float:
@@ -102,4 +134,4 @@ def speech_level(samples: Sound) -> float:
 
 def to_int16(samples: Sound) -> NDArray[np.int16]:
     """Rounded and clipped to int16."""
-    return np.clip(np.rint(samples * 32_768), -32_768, 32_767).astype(np.int16)
+    return np.asarray(np.clip(np.rint(samples * 32_768), -32_768, 32_767).astype(np.int16))

@@ -1,9 +1,10 @@
 """Clips of sound from folders: any length, any rate, unusable ones named and skipped."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from farfield.source import SoundFile
 
 RATE = 16_000
 SUFFIXES = {".wav", ".flac", ".opus", ".ogg", ".mp3"}
+SHORTEST = 800  # samples of a clip; less holds no speech sound
 _FRAME = 160
 
 
@@ -29,7 +31,9 @@ def read(path: Path) -> NDArray[np.float32]:
     file = SoundFile(path)
     chunks = [chunk[:, 0] for chunk in file.chunks(1 << 16)]
     file.close()
-    samples = np.concatenate(chunks).astype(np.float32) / 32_768
+    samples = np.asarray(np.concatenate(chunks) / 32_768, np.float32)
+    if len(samples) < SHORTEST:
+        raise InputError(f"{path}: holds {len(samples)} samples at {RATE} Hz, wanted {SHORTEST} or more")
     if np.abs(samples).max() < 1e-4:
         raise InputError(f"{path}: holds only silence; wanted sound")
     return samples
@@ -49,13 +53,22 @@ def clips(folders: Iterable[Path], skipped: list[str]) -> Iterator[Clip]:
                 skipped.append(str(error))
 
 
-def groups(folder: Path) -> dict[str, str]:
-    """Clip -> contributor, from `contributors.json` beside the folder of clips; each clip its own where there is none."""
+def contributors(folder: Path) -> dict[str, str]:
+    """Clip -> contributor, from `contributors.json` beside the folder; empty where there is none. Keys as in Clip.name."""
     table = folder.parent / "contributors.json"
     if not table.is_file():
         return {}
-    found: dict[str, str] = json.loads(table.read_text("utf-8"))
-    return {f"{Path(clip).parent}/{Path(clip).name}": group for clip, group in found.items()}
+    found = json.loads(table.read_text("utf-8"))
+    if not isinstance(found, dict):
+        raise InputError(f"{table}: got {type(found).__name__}, wanted an object of clip: contributor")
+    return {str(clip): str(person) for clip, person in found.items()}
+
+
+def speaker(name: str, known: dict[str, str]) -> str:
+    """Whose clip it is: as `known` says, else all that share a folder and a file name up to the first dash or underscore."""
+    path = PurePosixPath(name).with_suffix("")
+    first = re.split("[-_]", path.name.replace(" - ", " "), maxsplit=1)[0]
+    return known.get(str(path)) or str(path.parent / first)
 
 
 def word_span(samples: NDArray[np.float32]) -> tuple[int, int]:
@@ -65,8 +78,10 @@ def word_span(samples: NDArray[np.float32]) -> tuple[int, int]:
     bridged over pauses of up to 150 ms.
     """
     frames = samples[: len(samples) // _FRAME * _FRAME].reshape(-1, _FRAME)
+    if len(frames) == 0:
+        return 0, len(samples)
     level = 10 * np.log10(np.mean(frames.astype(np.float64) ** 2, axis=1) + 1e-10)
-    level = np.convolve(level, np.ones(3) / 3, mode="same")
+    level = np.convolve(np.pad(level, 1, mode="edge"), np.ones(3) / 3, mode="valid")
     loud = level > max(level.max() - 30, np.percentile(level, 10) + 8)
     if not loud.any():
         return 0, len(samples)

@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from farfield.model import Model
 from farfield.modelfile import quantise_multiplier, sigmoid_table
 from farfield.training import network as design
 from farfield.training.network import Activation, Convolution, Network, weight_steps
+from farfield.training.segments import FEATURE_UNIT, INPUT_UNIT
 
-FEATURE_UNIT = 10 / 256  # of the float features that models are scaled for
-INPUT_UNIT = 26 / 255  # the input scale of published microWakeWord models
 LOGIT_STEP = 0.1
 
 
@@ -24,10 +23,11 @@ def to_model(network: Network, *, word: str, detector: Mapping[str, Any], card: 
     step = design.INPUT_SCALE
     source = 0
 
-    def join(module: Convolution, to: int, step_in: float, step_out: float, channel: int = 0) -> None:
+    def join(module: nn.Module, to: int, step_in: float, step_out: float, channel: int = 0) -> None:
+        assert isinstance(module, Convolution)
         layers.append(
             {"source": source, "source_channel": channel, "target": to, "target_channel": channel}
-            | _integers(module, step_in, step_out, depthwise=module.conv.groups > 1)
+            | _integers(module, step_in, step_out)
         )
 
     frames = [max(kernels) for kernels in design.BLOCKS] + [design.LAST]
@@ -40,6 +40,7 @@ def to_model(network: Network, *, word: str, detector: Mapping[str, Any], card: 
         slots.append(_slot(1, width, 0))
         step_out = _step(network.depthwise_out[index])
         groups = network.depthwise[index]
+        assert isinstance(groups, nn.ModuleList)
         for number, group in enumerate(groups):
             join(group, source + 1, step, step_out, number * (width // len(groups)))
         source, step = source + 1, step_out
@@ -65,7 +66,8 @@ def _slot(frames: int, channels: int, zero: int) -> dict[str, int]:
     return {"frames": frames, "channels": channels, "zero": zero, "fill": zero}
 
 
-def _step(activation: Activation) -> float:
+def _step(activation: nn.Module) -> float:
+    assert isinstance(activation, Activation)
     return float(activation.step())
 
 
@@ -73,7 +75,8 @@ def _array(tensor: Tensor) -> Any:
     return tensor.detach().double().numpy()
 
 
-def _integers(module: Convolution, step_in: float, step_out: float, *, depthwise: bool) -> dict[str, Any]:
+def _integers(module: Convolution, step_in: float, step_out: float) -> dict[str, Any]:
+    depthwise = module.conv.groups > 1
     weights, bias = module.folded()
     steps = _array(weight_steps(weights)).ravel()
     rounded = np.clip(np.rint(_array(weights) / steps[:, None, None]), -127, 127).astype(np.int8)

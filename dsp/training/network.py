@@ -46,13 +46,16 @@ class Convolution(nn.Module):
         if self.norm is None:
             assert self.conv.bias is not None
             return self.conv.weight, self.conv.bias
+        assert self.norm.running_mean is not None and self.norm.running_var is not None
         gain = self.norm.weight / torch.sqrt(self.norm.running_var + self.norm.eps)
         return self.conv.weight * gain[:, None, None], self.norm.bias - self.norm.running_mean * gain
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.quantised:
-            y = self.conv(x)
-            return y if self.norm is None else self.norm(y)
+            y: Tensor = self.conv(x)
+            if self.norm is not None:
+                y = self.norm(y)
+            return y
         weights, bias = self.folded()
         step = weight_steps(weights)
         rounded = _Rounded.apply(weights, step, -127, 127)
@@ -61,6 +64,8 @@ class Convolution(nn.Module):
 
 class Activation(nn.Module):
     """An int8 activation whose range is learnt as a moving quantile: 0 to 255 steps after a ReLU, else -128 to 127."""
+
+    most: Tensor
 
     def __init__(self, relu: bool) -> None:
         super().__init__()
@@ -76,7 +81,8 @@ class Activation(nn.Module):
         x = functional.relu(x) if self.relu else x
         if self.quantised:
             low, high = (0, 255) if self.relu else (-128, 127)
-            return _Rounded.apply(x, self.step(), low, high)
+            rounded: Tensor = _Rounded.apply(x, self.step(), low, high)
+            return rounded
         if self.training:
             seen = torch.quantile(x.detach().abs().flatten()[::97], _RANGE_QUANTILE)
             self.most += (seen - self.most) * (0.05 if bool(self.most > 0) else 1.0)
@@ -108,12 +114,14 @@ class Network(nn.Module):
         for kernels, depthwise, middle, pointwise, out in zip(
             BLOCKS, self.depthwise, self.depthwise_out, self.pointwise, self.pointwise_out, strict=True
         ):
+            assert isinstance(depthwise, nn.ModuleList)
             parts = torch.split(x, x.shape[1] // len(kernels), 1)
             longest = max(kernels)
             # A shorter kernel sees the newest frames, so that all of a block's outputs speak of the same moment.
             mixed = [group(part[:, :, longest - k :]) for group, part, k in zip(depthwise, parts, kernels, strict=True)]
             x = out(pointwise(middle(torch.cat(mixed, 1))))
-        return self.last(x)[:, 0]
+        logits: Tensor = self.last(x)[:, 0]
+        return logits
 
     def quantise(self) -> None:
         """From now on as int8 will have it; the normalisations keep the figures that they have."""

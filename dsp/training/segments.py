@@ -8,9 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from farfield import kernels
 from farfield.training import augment
 from farfield.training.augment import Sound
 from farfield.training.clips import RATE
+
+FEATURE_UNIT = 10 / 256  # of the float features that models are scaled for
+INPUT_UNIT = 26 / 255  # the input scale of published microWakeWord models
 
 SECONDS = 3.2
 FRAMES = int(SECONDS * RATE)
@@ -31,24 +35,31 @@ class Word:
 class Material:
     """What segments are mixed from."""
 
-    words: list[Word]
+    real: list[Word]
+    synthetic: list[Word]
     speech: list[Sound]
-    confusable: list[Sound]
+    near: list[Sound]
     noise: list[Sound]
     rooms: list[Sound]
 
+    def word(self, random: np.random.Generator) -> Word:
+        """A clip of the word: six times in ten a person's, where there are any."""
+        words = self.real if self.real and (not self.synthetic or random.random() < 0.6) else self.synthetic
+        return words[random.integers(len(words))]
 
-def extract(samples: NDArray[np.int16]) -> NDArray[np.uint16]:
-    """Features of one stretch from a fresh front end: uint16 (windows, 40)."""
-    from farfield import kernels
 
-    return kernels.Features().process(samples)
+def features(samples: NDArray[np.int16]) -> NDArray[np.uint8]:
+    """What the scorer's first layer sees of a stretch heard by a fresh front end, plus 128: uint8 (windows, 40)."""
+    raw = kernels.Features().process(samples).astype(np.float32)
+    return np.asarray(np.clip(np.rint(raw * np.float32(FEATURE_UNIT / INPUT_UNIT)), 0, 255).astype(np.uint8))
 
 
 def segment(material: Material, positive: bool, number: int, seed: int) -> tuple[NDArray[np.int16], int]:
     """Samples (int16, FRAMES) and the sample at which the word ends, or NO_WORD."""
     random = np.random.default_rng([seed, number, int(positive)])
     track, end = _positive(material, random) if positive else (_talk(material, random), NO_WORD)
+    if random.random() < 0.6:
+        track = augment.equalised(track, random)
     level = augment.speech_level(track)
     if random.random() < 0.75:
         response = material.rooms[random.integers(len(material.rooms))]
@@ -65,15 +76,16 @@ def segment(material: Material, positive: bool, number: int, seed: int) -> tuple
 
 
 def _positive(material: Material, random: np.random.Generator) -> tuple[Sound, int]:
-    word = material.words[random.integers(len(material.words))]
-    factor = random.uniform(0.87, 1.15)
-    said = augment.speed(word.samples, factor)
-    start, end = int(word.start / factor), int(word.end / factor)
-    margin = int(0.03 * RATE)
+    word = material.word(random)
+    said, tempo = _another_voice(word.samples, random)
+    start, end = int(word.start / tempo), int(word.end / tempo)
+    margin = int(random.choice([0.03, 1.0]) * RATE)  # the word alone, or with what else its clip holds
     said, start, end = said[max(0, start - margin) : end + margin], min(start, margin), end - max(0, start - margin)
     said = _faded(said / (augment.speech_level(said) + 1e-9))
     stop = int(random.uniform(0.9 if random.random() < 0.15 else 2.0, 2.95) * RATE)
-    first = max(0, stop - end)
+    said = said[max(0, end - stop) :]
+    end = min(end, stop)
+    first = stop - end
     track = np.zeros(FRAMES, np.float32)
     room_left = min(len(said), FRAMES - first)
     track[first : first + room_left] += said[:room_left]
@@ -96,18 +108,41 @@ def _talk(material: Material, random: np.random.Generator) -> Sound:
         return track + 1e-4 * random.standard_normal(FRAMES).astype(np.float32)
     at = 0
     while at < FRAMES:
-        clips = material.confusable if material.confusable and random.random() < 0.3 else material.speech
-        clip = clips[random.integers(len(clips))]
-        if len(clip) > FRAMES:
-            cut = int(random.integers(len(clip) - FRAMES + 1))
-            clip = clip[cut : cut + FRAMES]
+        clip = _not_the_word(material, random)
         clip = _faded(clip / augment.speech_level(clip)) * 10 ** (random.uniform(-6, 0) / 20)
-        if random.random() < 0.3:
-            clip = augment.speed(clip, random.uniform(0.87, 1.15))
+        if random.random() < 0.5:
+            clip, _ = _another_voice(clip, random)
         part = clip[: FRAMES - at]
         track[at : at + len(part)] = part
         at += len(part) + int(random.uniform(0, 0.4) * RATE)
     return track
+
+
+def _another_voice(clip: Sound, random: np.random.Generator) -> tuple[Sound, float]:
+    """The clip in another voice, and its tempo; half of the time pitch and tempo go together, which leaves no traces."""
+    tempo = random.uniform(0.83, 1.2)
+    formants = tempo if random.random() < 0.5 else random.uniform(0.85, 1.18)
+    return augment.revoiced(clip, formants, tempo), tempo
+
+
+def _not_the_word(material: Material, random: np.random.Generator) -> Sound:
+    """A stretch of speech: as it was said, a near-miss, cut to pieces in another order, or one part of the word alone."""
+    kind = random.random()
+    if kind < 0.2 and material.near:
+        return material.near[random.integers(len(material.near))]
+    if kind < 0.27:
+        word = material.word(random)
+        middle = word.start + int((word.end - word.start) * random.uniform(0.4, 0.6))
+        return word.samples[word.start : middle] if random.random() < 0.5 else word.samples[middle : word.end]
+    clip = material.speech[random.integers(len(material.speech))]
+    if len(clip) > FRAMES:
+        cut = int(random.integers(len(clip) - FRAMES + 1))
+        clip = clip[cut : cut + FRAMES]
+    if kind > 0.8:
+        piece = int(random.uniform(0.1, 0.4) * RATE)
+        pieces = [_faded(clip[at : at + piece]) for at in range(0, len(clip), piece)]
+        clip = np.concatenate([pieces[n] for n in random.permutation(len(pieces))])
+    return clip
 
 
 def _background(material: Material, random: np.random.Generator) -> Sound:
@@ -121,7 +156,7 @@ def _background(material: Material, random: np.random.Generator) -> Sound:
         clip = augment.music(FRAMES, random)
     else:
         clip = _talk(material, random) + 0.5 * _talk(material, random)
-    return (clip / (np.sqrt(np.mean(clip.astype(np.float64) ** 2)) + 1e-6)).astype(np.float32)
+    return np.asarray(clip / (np.sqrt(np.mean(clip.astype(np.float64) ** 2)) + 1e-6), np.float32)
 
 
 def _faded(clip: Sound) -> Sound:

@@ -50,7 +50,7 @@ def speak(text: str, voice: Voice) -> NDArray[np.float32]:
         wav = Path(folder) / "spoken.wav"
         if voice.program == "espeak-ng":
             pitch, rate = str(round(50 * voice.pitch)), str(round(165 * voice.speed))
-            command, typed = ["espeak-ng", "-v", voice.name, "-p", pitch, "-s", rate, "-w", str(wav), text], None
+            command, typed = ["espeak-ng", "-v", voice.name, "-p", pitch, "-s", rate, "-w", str(wav), "--", text], None
         elif voice.program == "flite":
             stretch = f"duration_stretch={1 / voice.speed:.3f}"
             pitch = f"int_f0_target_mean={(180 if voice.name == 'slt' else 105) * voice.pitch:.0f}"
@@ -58,9 +58,16 @@ def speak(text: str, voice: Voice) -> NDArray[np.float32]:
             typed = None
         else:
             command = ["festival", "--pipe"]
+            quoted = text.replace("\\", "\\\\").replace('"', '\\"')
             typed = (
                 f"(voice_{voice.name}) (Parameter.set 'Duration_Stretch {1 / voice.speed:.3f}) "
-                f'(set! spoken (SynthText "{text}")) (utt.save.wave spoken "{wav}" \'riff)'
+                f'(set! spoken (SynthText "{quoted}")) (utt.save.wave spoken "{wav}" \'riff)'
             )
-        subprocess.run(command, input=typed, text=True, check=True, capture_output=True, timeout=60)
+        try:
+            subprocess.run(command, input=typed, text=True, check=True, capture_output=True, timeout=60)
+        except subprocess.SubprocessError as error:
+            told = " ".join(str(getattr(error, "stderr", None) or error).split())[-200:]
+            raise InputError(f"{voice.program}: could not speak {text!r} as {voice.name}: {told}") from error
+        if not wav.is_file():
+            raise InputError(f"{voice.program}: has no voice {voice.name}; install it with: apt-get install {PACKAGES}")
         return read(wav)
