@@ -1,0 +1,50 @@
+"""The `farfield` command. Results go to stdout, everything else to stderr.
+
+Exit status 0, 1 (ran, and found a failure), 2 (wrong use), 130 (interrupted).
+"""
+
+import sys
+from importlib.metadata import entry_points
+
+import click
+
+from farfield._version import __version__
+from farfield.cli.detect import detect
+from farfield.cli.devices import devices
+from farfield.cli.enhance import enhance, locate
+from farfield.cli.models import models
+from farfield.cli.train import train
+from farfield.errors import InputError
+
+WRONG_USE, INTERRUPTED = 2, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="farfield")
+def cli() -> None:
+    """The ear of a voice device: wake words out of raw microphones, on the device."""
+
+
+for command in (detect, enhance, locate, devices, models, train):
+    cli.add_command(command)
+for installed in entry_points(group="farfield.commands"):  # the bench brings its own; this layer does not import it
+    cli.add_command(installed.load())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and leave with its exit status; what was wrong with the input is one line on stderr."""
+    try:
+        status = cli.main(arguments, prog_name="farfield", standalone_mode=False)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "farfield"
+        status = _complain(f"{' '.join(error.format_message().split())} (see: {path} --help)")
+    except (InputError, click.ClickException) as error:
+        status = _complain(error.format_message() if isinstance(error, click.ClickException) else str(error))
+    except (click.Abort, KeyboardInterrupt):
+        status = INTERRUPTED
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(message: str) -> int:
+    print(f"farfield: {message}", file=sys.stderr)
+    return WRONG_USE

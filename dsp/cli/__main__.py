@@ -1,0 +1,5 @@
+"""`python -m farfield.cli`: the same as `farfield`."""
+
+from farfield.cli import main
+
+main()

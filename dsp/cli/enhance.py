@@ -1,0 +1,136 @@
+"""`farfield enhance` and `farfield locate`: what the front end makes of a recording."""
+
+import json
+import math
+from pathlib import Path
+
+import click
+import numpy as np
+import soundfile
+
+from farfield.block import Block
+from farfield.cli.shared import as_json, note, sound_options, whole_file
+from farfield.direction import Direction, estimate
+from farfield.errors import InputError
+from farfield.frontend import STAGES, Frontend
+from farfield.profile import RATE, Profile, load_profile
+from farfield.source import FileSource
+
+
+@click.command()
+@click.argument("mic", type=click.Path(), metavar="MIC")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="OUT.wav", help="Where to write.")
+@sound_options
+@click.option("--stage", type=click.Choice(STAGES), default="all", show_default=True,
+              help="echo: the first microphone without its echo; beam: the beam alone; all: both.")  # fmt: skip
+@click.option("--direction", "direction_deg", type=float, metavar="DEG",
+              help="Where the beam looks. [default: where MIC's sound comes from]")  # fmt: skip
+@as_json
+def enhance(
+    mic: str, output: Path, profile: str, reference: str | None, stage: str, direction_deg: float | None, as_json: bool
+) -> None:
+    """Write MIC as the wake-word scorer would hear it: mono, 16 kHz, 16 bit, aligned in time with MIC.
+
+    The chain's delay is taken out of the sound and reported.
+    """
+    layout = load_profile(profile)
+    source = FileSource(mic, layout, reference)
+    _refuse_impossible(stage, direction_deg, layout, source, mic)
+    if output.suffix.lower() != ".wav":
+        raise InputError(f"{output}: got the suffix {output.suffix!r}, wanted .wav")
+    if any(output.exists() and output.samefile(path) for path in (mic, reference) if path is not None):
+        raise InputError(f"{output}: is an input; wanted another file's name")
+    beams = len(layout.microphones) > 1 and stage != "echo"
+    if beams and direction_deg is None:
+        found = _direction(source, layout, stage)
+        if found is None:
+            raise InputError(f"{mic}: holds nothing to find a direction from; wanted sound, or --direction")
+        direction_deg = found.azimuth_deg
+    azimuths = (direction_deg % 360.0,) if beams and direction_deg is not None else None
+    frontend = Frontend(layout, source.references, stages=stage, azimuths_deg=azimuths)
+    with whole_file(output) as part:
+        _write(FileSource(mic, layout, reference), frontend, part)
+    erle_db = None if frontend.erle_db is None else round(float(frontend.erle_db[0]), 1)
+    report = {
+        "file": mic,
+        "output": str(output),
+        "rate": RATE,
+        "delay_samples": frontend.delay_samples,
+        "delay_ms": frontend.delay_samples * 1000 / RATE,
+        "direction": None if azimuths is None else round(azimuths[0], 1),
+        "echo_removed_db": erle_db,
+    }
+    if as_json:
+        print(json.dumps(report))
+        return
+    said = [f"{output}: {RATE} Hz; the chain's delay of {report['delay_ms']:.1f} ms is taken out"]
+    said += [f"beam towards {report['direction']}°"] if azimuths else []
+    said += [f"echo removed at the end of the file: {erle_db} dB"] if erle_db is not None else []
+    print("; ".join(said))
+
+
+def _refuse_impossible(stage: str, direction_deg: float | None, layout: Profile, source: FileSource, mic: str) -> None:
+    alone = len(layout.microphones) == 1
+    if direction_deg is not None and not math.isfinite(direction_deg):
+        raise InputError(f"--direction: got {direction_deg}, wanted degrees")
+    if alone and (stage == "beam" or direction_deg is not None):
+        asked = "--stage beam" if stage == "beam" else "--direction"
+        raise InputError(f"{asked}: profile {layout.name!r} has one microphone; wanted a --profile with several")
+    if stage == "echo" and (direction_deg is not None or source.references == 0):
+        if direction_deg is not None:
+            raise InputError("--direction: --stage echo forms no beam; wanted one of the two")
+        raise InputError(f"{mic}: --stage echo needs what the loudspeaker played; wanted --ref, or a profile with references")
+
+
+def _write(source: FileSource, frontend: Frontend, path: Path) -> None:
+    """The front end's first signal over the whole source; what it still holds at the end is flushed with silence."""
+    end = 0
+    with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16", format="WAV") as file:
+        for block in source.blocks():
+            file.write(frontend.process(block).beams[:, 0])
+            end = block.end
+        silence = np.zeros((frontend.delay_samples, source.microphones + source.references), np.int16)
+        file.write(frontend.process(Block(silence, end)).beams[:, 0])
+
+
+@click.command()
+@click.argument("mic", type=click.Path(), metavar="MIC")
+@sound_options
+@as_json
+def locate(mic: str, profile: str, reference: str | None, as_json: bool) -> int:
+    """Say from which direction the sound of MIC comes, over the whole file.
+
+    Degrees, counter-clockwise from the profile's x axis. A line array cannot tell front from back: both are given.
+    Exit status 1 where there is nothing to locate.
+    """
+    layout = load_profile(profile)
+    if len(layout.microphones) == 1:
+        raise InputError(f"--profile: {layout.name!r} has one microphone; wanted one with several, which can tell directions")
+    found = _direction(FileSource(mic, layout, reference), layout, "all")
+    if as_json:
+        print(json.dumps({
+            "file": mic,
+            "direction": None if found is None else round(found.azimuth_deg, 1),
+            "confidence": None if found is None else round(found.confidence, 3),
+            "ambiguous": None if found is None or found.ambiguous_deg is None else round(found.ambiguous_deg, 1),
+        }))  # fmt: skip
+    if found is None:
+        note(f"{mic}: holds nothing to find a direction from")
+        return 1
+    if not as_json:
+        mirror = "" if found.ambiguous_deg is None else f" or {found.ambiguous_deg:.1f}° (a line array cannot tell)"
+        print(f"{mic}: {found.azimuth_deg:.1f}°{mirror}, confidence {found.confidence:.2f}")
+    return 0
+
+
+def _direction(source: FileSource, layout: Profile, stage: str) -> Direction | None:
+    """The direction of the summed maps of the whole file; loud moments count by their amplitude."""
+    frontend = Frontend(layout, source.references, stages=stage)
+    total: np.ndarray | None = None
+    for block in source.blocks():
+        maps = frontend.process(block).maps
+        if len(maps):
+            total = maps.sum(axis=0, dtype=np.float64) + (0 if total is None else total)
+    if total is None or frontend.map_azimuths_deg is None:
+        return None
+    return estimate(total, frontend.map_azimuths_deg, frontend.array)
