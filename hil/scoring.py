@@ -1,0 +1,67 @@
+"""Detections held against the truth.
+
+A detection hits a word when its decision falls between the word's start and `within_s` after its end, both ends included. Each
+word is hit at most once and each detection hits at most one word, in the order of time; a detection that hits none, a second one
+for the same word included, is a false accept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from farfield import WakeEvent
+from farfield.hil.room import Spoken
+
+WITHIN_S = 0.5
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A word that was heard. Errors are heard minus true, in seconds or degrees.
+
+    latency_s: decision minus the word's end. end_error_s: the end that the event gives minus the true one.
+    direction_error_deg: -180 to 180, the nearer of an ambiguous pair; None where either is unknown.
+    """
+
+    word: Spoken
+    event: WakeEvent
+    latency_s: float
+    end_error_s: float
+    direction_error_deg: float | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a replay found: hits in the order of time, words that were missed, events that were no word."""
+
+    hits: tuple[Hit, ...]
+    missed: tuple[Spoken, ...]
+    false_accepts: tuple[WakeEvent, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """Every word was heard, and nothing else."""
+        return not self.missed and not self.false_accepts
+
+
+def match(events: Sequence[WakeEvent], words: Sequence[Spoken], rate: int, within_s: float = WITHIN_S) -> Score:
+    """Events and words, both in samples of `rate` Hz. A word's text says which model's events can hit it."""
+    left = sorted(events, key=lambda event: event.decision)
+    hits, missed = [], []
+    for word in sorted(words, key=lambda word: word.start):
+        latest = word.end + within_s * rate
+        event = next((e for e in left if e.word.casefold() == word.text.casefold() and word.start <= e.decision <= latest), None)
+        if event is None:
+            missed.append(word)
+            continue
+        left.remove(event)
+        late, off = (event.decision - word.end) / rate, (event.end - word.end) / rate
+        hits.append(Hit(word, event, late, off, _direction_error(event, word)))
+    return Score(tuple(hits), tuple(missed), tuple(left))
+
+
+def _direction_error(event: WakeEvent, word: Spoken) -> float | None:
+    if event.direction_deg is None or word.direction_deg is None:
+        return None
+    found = [deg for deg in (event.direction_deg, event.ambiguous_deg) if deg is not None]
+    errors = [(deg - word.direction_deg + 180.0) % 360.0 - 180.0 for deg in found]
+    return min(errors, key=abs)
