@@ -2,8 +2,8 @@
 
     python tests/fuzz_models.py --count 20000 [--seed 0] [--seconds 600] [FILE ...]
 
-Without files: the models of the installed pymicro-wakeword, as `.tflite` and saved as `.safetensors`. Prints what came of it; exit
-status 1 if anything but ModelError was raised, a load took over two seconds, or memory grew by over 100 MB.
+Without files: the models of the installed pymicro-wakeword, as `.tflite` and saved as `.safetensors`. Prints what came of
+it; exit status 1 if anything but ModelError was raised, a load took over two seconds, or memory grew by over 100 MB.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from farfield.errors import ModelError
 from farfield.model import load_model
 
 WORDS = [0, 1, 2, 3, 4, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFF]
+VALUES = [b"-1", b"9", b"0", b"99999999999", b"1e9", b"null", b"true", b"[]", b'""']
 
 
 def mutate(data: bytes, random_: random.Random) -> bytes:
@@ -57,7 +58,7 @@ def mutate(data: bytes, random_: random.Random) -> bytes:
             digits = [i for i in range(min(len(made), 8192)) if 48 <= made[i] < 58]
             if digits:
                 spot = random_.choice(digits)
-                made[spot : spot + 1] = random_.choice([b"-1", b"9", b"0", b"99999999999", b"1e9", b"null", b"true", b"[]", b'""'])
+                made[spot : spot + 1] = random_.choice(VALUES)
     return bytes(made)
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.networks import random_network
 
 from farfield import modelfile
 from farfield.errors import ModelError
 from farfield.model import Model, from_bytes, load_model, shipped_models
+from reference.networks import random_network
 
 SETTINGS = {"word": "alexa", "smoothing_steps": 5, "threshold": 0.9, "refractory_ms": 1000, "end_lag_ms": -40, "word_ms": 600}
 CARD = {"author": "someone", "licence": "Apache-2.0", "figures": {"misses": 0.04, "false_accepts_per_hour": 0.1}, "word": "ä"}

@@ -1,9 +1,12 @@
 """The scorer against Python integers: random networks, chunks, reset, saturation, the boundary."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from reference import scorer as reference
 from reference.networks import networks, random_network
 
@@ -38,7 +41,7 @@ def test_any_chunking_gives_the_same_scores(kernels, network, cuts, seed):
     whole = scorer.process(x)
     scorer.reset()
     edges = [0, *sorted(cuts), 50]
-    parts = [scorer.process(x[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [scorer.process(x[a:b]) for a, b in pairwise(edges)]
     assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 
@@ -184,5 +187,5 @@ def test_a_slot_must_be_written_once_and_before_it_is_read(kernels):
         kernels.Scorer(**network)
     network = random_network(1)
     network["layers"] = network["layers"][::-1]
-    with pytest.raises(ValueError, match="is read before all its channels are written|wanted 1, the score"):
+    with pytest.raises(ValueError, match=r"is read before all its channels are written|wanted 1, the score"):
         kernels.Scorer(**network)

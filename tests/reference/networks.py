@@ -51,8 +51,8 @@ def random_network(seed, features=None):
         kind = rng.choice(["conv", "depthwise", "table", "split"])
         if kind == "conv" or (kind != "split" and width != before["channels"]):
             frames = int(rng.integers(1, before["frames"] + 1))
-            layers.append(weighted(rng, "conv", source, 0, before["channels"], frames, target, 0, int(width), slots[target]["zero"],
-                                   extreme))  # fmt: skip
+            layers.append(weighted(rng, "conv", source, 0, before["channels"], frames, target, 0, int(width),
+                                   slots[target]["zero"], extreme))  # fmt: skip
         elif kind == "split":
             cut = int(rng.integers(0, width + 1))
             for at, outputs in ((0, cut), (cut, int(width) - cut)):
@@ -60,8 +60,8 @@ def random_network(seed, features=None):
                     first = int(rng.integers(0, before["channels"]))
                     channels = int(rng.integers(1, before["channels"] - first + 1))
                     frames = int(rng.integers(1, before["frames"] + 1))
-                    layers.append(weighted(rng, "conv", source, first, channels, frames, target, at, outputs, slots[target]["zero"],
-                                           extreme))  # fmt: skip
+                    layers.append(weighted(rng, "conv", source, first, channels, frames, target, at, outputs,
+                                           slots[target]["zero"], extreme))  # fmt: skip
         elif kind == "depthwise":
             cut = int(rng.integers(0, width + 1))
             for at, channels in ((0, cut), (cut, int(width) - cut)):
@@ -74,7 +74,8 @@ def random_network(seed, features=None):
     dense = len(slots)
     slots += [slot(1, 1), slot(1, 1)]
     last = slots[dense - 1]
-    layers.append(weighted(rng, "conv", dense - 1, 0, last["channels"], last["frames"], dense, 0, 1, slots[dense]["zero"], extreme))
+    zero = slots[dense]["zero"]
+    layers.append(weighted(rng, "conv", dense - 1, 0, last["channels"], last["frames"], dense, 0, 1, zero, extreme))
     layers.append(tabled(rng, dense, 0, dense + 1, 0, 1))
     quantiser = {"multiplier": int(rng.integers(1, 1 << 31)), "shift": int(rng.integers(26, 40))}
     return {"stride": stride, "quantiser": quantiser, "slots": slots, "layers": layers}

@@ -1,0 +1,441 @@
+"""The echo canceller: against its equations in float64, on known echo paths, on poisoned input, on recordings."""
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.signal import fftconvolve, lfilter
+
+from reference import echo as reference
+from reference.measure import in_chunks, power_db, si_sdr_db, snr_db
+
+RATE = 16_000
+LEAST_SNR_DB = 100.0
+
+seeds = st.integers(0, 2**32 - 1)
+hops = st.sampled_from([64, 128, 256])
+
+
+def echo_path(rng, taps, references, microphones, gain=0.5):
+    """A diffuse tail that falls by 60 dB over its length."""
+    h = rng.standard_normal((taps, references, microphones)) * 10.0 ** (-3 * np.arange(taps) / taps)[:, None, None]
+    return gain * h / np.sqrt(np.sum(h**2, axis=0))
+
+
+def through(path, ref):
+    """What the microphones hear of the references: (frames, references) -> (frames, microphones)."""
+    heard = fftconvolve(ref[:, :, None], path, axes=0)[: len(ref)]
+    return heard.sum(axis=1)
+
+
+def bursts(rng, frames, channels):
+    """Coloured noise with pauses, as speech has them; RMS about 0.1."""
+    coloured = lfilter([1.0], [1.0, -0.9], rng.standard_normal((frames, channels)), axis=0) * np.sqrt(1 - 0.81)
+    loud = np.repeat(rng.choice([0.0, 0.3, 1.0, 1.5], (frames // 1600 + 1, channels)), 1600, axis=0)[:frames]
+    return 0.1 * coloured * loud
+
+
+def scene(seed, frames, microphones, references, *, taps=1500, near=0.001, play=None):
+    """mic, ref, echo; white references unless `play` makes others."""
+    rng = np.random.default_rng(seed)
+    ref = 0.1 * rng.standard_normal((frames, references)) if play is None else play(rng, frames, references)
+    echo = through(echo_path(rng, taps, references, microphones), ref)
+    mic = echo + near * rng.standard_normal(echo.shape)
+    return mic.astype(np.float32), ref.astype(np.float32), echo
+
+
+@pytest.mark.parametrize("play", [None, bursts], ids=["white", "bursts"])
+@pytest.mark.parametrize("hop", [64, 128, 256])
+@pytest.mark.parametrize(("microphones", "references"), [(1, 1), (3, 2), (2, 4)])
+def test_against_float64(kernels, hop, microphones, references, play):
+    mic, ref, _ = scene(hop, 2 * RATE + 77, microphones, references, play=play)
+    got = kernels.EchoCanceller(microphones, references, hop=hop).process(mic, ref)
+    wanted = reference.cancel(mic, ref, hop=hop)
+    assert got.dtype == np.float32
+    for m in range(microphones):
+        assert snr_db(got[:, m], wanted[:, m]) >= LEAST_SNR_DB
+
+
+@settings(max_examples=30)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 4)),
+    level_db=st.floats(-50, 10),
+    near_db=st.floats(-60, 0),
+    parameters=st.fixed_dictionaries({
+        "hop": hops,
+        "tail_samples": st.integers(1, 3000),
+        "memory_s": st.floats(0.1, 1000),
+        "noise_smoothing": st.floats(0, 0.99),
+        "initial": st.floats(-3, 2).map(lambda exponent: 10.0**exponent),
+        "repair": st.integers(1, 128),
+    }),
+    seed=seeds,
+)  # fmt: skip
+def test_any_parameters_against_float64(kernels, shape, level_db, near_db, parameters, seed):
+    mic, ref, _ = scene(seed, 6000, *shape, near=0.1 * 10 ** (near_db / 20), play=bursts if seed % 2 else None)
+    scale = np.float32(10 ** (level_db / 20))
+    mic, ref = mic * scale, ref * scale
+    got = kernels.EchoCanceller(*shape, **parameters).process(mic, ref)
+    wanted = reference.cancel(mic, ref, **parameters)
+    for m in range(shape[0]):
+        assert snr_db(got[:, m], wanted[:, m]) >= LEAST_SNR_DB
+
+
+@pytest.mark.parametrize(
+    "changed", [{"noise_smoothing": 0.71}, {"memory_s": 2.1}, {"initial": 0.31}, {"repair": 1}, {"tail_samples": 1920}]
+)
+def test_the_bound_sees_each_parameter(changed):
+    """Planted: the equations with one parameter a little off are not within the bound of the right ones."""
+    mic, ref, _ = scene(1, RATE, 1, 1)
+    parameters = {"noise_smoothing": 0.7, "memory_s": 2.0, "initial": 0.3, "repair": 2, "tail_samples": 2048}
+    right = reference.cancel(mic, ref, **parameters)
+    assert snr_db(reference.cancel(mic, ref, **(parameters | changed)), right) < LEAST_SNR_DB - 20
+
+
+@settings(max_examples=25)
+@given(
+    hop=hops,
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    cuts=st.lists(st.integers(0, 3000), max_size=12),
+    seed=seeds,
+)
+def test_any_chunking_gives_the_same_sound(kernels, hop, shape, cuts, seed):
+    mic, ref, _ = scene(seed, 3000, *shape)
+    canceller = kernels.EchoCanceller(*shape, hop=hop, tail_samples=1000)
+    whole = canceller.process(mic, ref)
+    canceller.reset()
+    assert in_chunks(canceller.process, cuts, mic, ref).tobytes() == whole.tobytes()
+
+
+def test_single_samples_give_the_same_sound(kernels):
+    mic, ref, _ = scene(3, 1500, 2, 1)
+    got = in_chunks(kernels.EchoCanceller(2, 1, hop=64).process, range(1500), mic, ref)
+    assert got.tobytes() == kernels.EchoCanceller(2, 1, hop=64).process(mic, ref).tobytes()
+
+
+@settings(max_examples=25)
+@given(hop=hops, before=st.integers(0, 3000), repair=st.integers(1, 20), seed=seeds)
+def test_reset_is_the_state_after_construction(kernels, hop, before, repair, seed):
+    mic, ref, _ = scene(seed, 3000, 2, 2)
+    arguments = {"hop": hop, "tail_samples": 1000, "repair": repair}
+    used, fresh = kernels.EchoCanceller(2, 2, **arguments), kernels.EchoCanceller(2, 2, **arguments)
+    used.process(mic[:before] * 3, ref[:before])
+    used.reset()
+    assert used.erle_db.tolist() == fresh.erle_db.tolist() == [0.0, 0.0]
+    assert used.process(mic, ref).tobytes() == fresh.process(mic, ref).tobytes()
+    assert used.erle_db.tolist() == fresh.erle_db.tolist()
+
+
+def test_two_objects_share_no_state(kernels):
+    (mic, ref, _), (mic2, ref2, _) = scene(1, 2000, 1, 1), scene(2, 2000, 1, 1)
+    one, other = kernels.EchoCanceller(1, 1), kernels.EchoCanceller(1, 1)
+    turns = [
+        (one.process(mic[t : t + 100], ref[t : t + 100]), other.process(mic2[t : t + 100], ref2[t : t + 100]))
+        for t in range(0, 2000, 100)
+    ]
+    alone = kernels.EchoCanceller(1, 1).process(mic, ref)
+    assert np.concatenate([a for a, _ in turns]).tobytes() == alone.tobytes()
+
+
+@pytest.mark.parametrize("hop", [64, 128, 256])
+def test_with_a_silent_loudspeaker_the_microphones_come_out_delayed_bit_for_bit(kernels, hop):
+    rng = np.random.default_rng(hop)
+    mic = (rng.standard_normal((4000, 3)) * 10.0 ** rng.uniform(-30, 0.5, (4000, 1))).astype(np.float32)
+    canceller = kernels.EchoCanceller(3, 2, hop=hop)
+    assert canceller.delay_samples == canceller.hop == hop
+    got = canceller.process(mic, np.zeros((4000, 2), np.float32))
+    assert not got[:hop].any()
+    assert got[hop:].tobytes() == mic[:-hop].tobytes()
+
+
+def erle_db(echo, heard, canceller, since):
+    """Echo power over what is left of it, from `since` on."""
+    left = heard[canceller.delay_samples :]
+    return power_db(echo[since : len(left)]) - power_db(left[since:])
+
+
+@pytest.mark.parametrize("hop", [64, 128, 256])
+def test_a_known_echo_path_is_learnt(kernels, hop):
+    """White noise through a path that fits the tail; the floor is noise 50 dB below the echo."""
+    mic, ref, echo = scene(5, 4 * RATE, 2, 1, near=0.05 * 10 ** (-50 / 20))
+    canceller = kernels.EchoCanceller(2, 1, hop=hop)
+    out = canceller.process(mic, ref)
+    for m in range(2):
+        assert erle_db(echo[:, m], out[:, m], canceller, 3 * RATE) > 25
+
+
+@pytest.mark.parametrize("hop", [64, 128, 256])
+def test_erle_is_the_power_taken_out_averaged_over_64_hops(kernels, hop):
+    mic, ref, _ = scene(5, 100 * hop, 2, 1)
+    canceller = kernels.EchoCanceller(2, 1, hop=hop)
+    out = canceller.process(np.concatenate([mic, mic[:hop]]), np.concatenate([ref, ref[:hop]]))[hop:]
+    canceller.reset()
+    canceller.process(mic, ref)
+    weights = (63 / 64) ** np.arange(99, -1, -1)  # of each hop, the last one first
+    before, after = (weights @ np.sum(x.astype(np.float64).reshape(100, hop, 2) ** 2, axis=1) for x in (mic, out))
+    assert canceller.erle_db == pytest.approx(10 * np.log10(before / after), abs=1e-3)
+    assert canceller.erle_db.min() > 6
+
+
+def test_two_loudspeakers_with_different_sound_are_learnt(kernels):
+    mic, ref, echo = scene(6, 6 * RATE, 2, 2, near=0.05 * 10 ** (-50 / 20))
+    canceller = kernels.EchoCanceller(2, 2)
+    out = canceller.process(mic, ref)
+    for m in range(2):
+        assert erle_db(echo[:, m], out[:, m], canceller, 5 * RATE) > 25
+
+
+def test_a_path_that_changes_is_learnt_again(kernels):
+    rng = np.random.default_rng(8)
+    ref = 0.1 * rng.standard_normal((8 * RATE, 1))
+    paths = [echo_path(rng, 1500, 1, 1) for _ in range(2)]
+    change = 4 * RATE
+    echo = np.where(np.arange(8 * RATE)[:, None] < change, through(paths[0], ref), through(paths[1], ref))
+    mic = (echo + 1e-4 * rng.standard_normal(echo.shape)).astype(np.float32)
+    canceller = kernels.EchoCanceller(1, 1)
+    out = canceller.process(mic, ref.astype(np.float32))[:, 0]
+    left = out[canceller.delay_samples :]
+    at_change = power_db(echo[change : change + 800]) - power_db(left[change : change + 800])
+    assert at_change < 6, "planted: the change must be heard at first"
+    assert erle_db(echo[:, 0], out, canceller, 7 * RATE) > 25
+
+
+def test_sound_that_is_no_echo_stays(kernels):
+    """Planted: a reference that the microphone does not hear takes nothing away."""
+    rng = np.random.default_rng(9)
+    mic, ref = (0.1 * rng.standard_normal((4 * RATE, 1)).astype(np.float32) for _ in range(2))
+    canceller = kernels.EchoCanceller(1, 1)
+    out = canceller.process(mic, ref)
+    assert abs(erle_db(mic[:, 0], out[:, 0], canceller, RATE)) < 1
+
+
+def test_near_end_speech_survives_double_talk(kernels):
+    """A talker as loud as the echo, from 2 s on."""
+    rng = np.random.default_rng(10)
+    ref = bursts(rng, 6 * RATE, 1)
+    echo = through(echo_path(rng, 1500, 1, 1), ref)
+    near = bursts(rng, 6 * RATE, 1)
+    near[: 2 * RATE] = 0
+    near *= 10 ** ((power_db(echo) - power_db(near[2 * RATE :])) / 20)
+    mic = (near + echo).astype(np.float32)
+    canceller = kernels.EchoCanceller(1, 1)
+    out = canceller.process(mic, ref.astype(np.float32))[canceller.delay_samples :, 0]
+    before, after = (si_sdr_db(x[2 * RATE : len(out)], near[2 * RATE : len(out), 0]) for x in (mic[:, 0], out))
+    assert abs(before) < 2
+    assert after > 14
+    assert erle_db(echo[: 2 * RATE, 0], np.pad(out, (128, 0))[: 2 * RATE], canceller, RATE) > 20
+
+
+POISON = np.array(
+    [np.nan, -np.nan, np.inf, -np.inf, 3.4e38, -3.4e38, 1e20, 8.5, -1e6, 1e-45, -1e-45, 1e-38, 1e-20, -0.0, 8.0],
+    np.float32,
+)
+
+
+def cleaned(x):
+    """What the head of the kernel says of input: 0 where it is not finite, else within 8."""
+    return np.clip(np.where(np.isfinite(x), x, np.float32(0)), -8, 8)
+
+
+@settings(max_examples=25)
+@given(hop=hops, share=st.floats(0, 1), level=st.floats(-45, 38), seed=seeds)
+def test_poisoned_input_is_cleaned_and_never_leaves(kernels, hop, share, level, seed):
+    rng = np.random.default_rng(seed)
+    mic, ref = (
+        np.float32(np.clip(rng.standard_normal((2500, 2)) * 10.0**level, -3e38, 3e38)) for _ in range(2)
+    )
+    for x in (mic, ref):
+        bad = rng.random(x.shape) < share * rng.choice([0.001, 0.1, 1])
+        x[bad] = rng.choice(POISON, int(bad.sum()))
+    canceller = kernels.EchoCanceller(2, 2, hop=hop, tail_samples=1000)
+    got = canceller.process(mic, ref)
+    assert np.isfinite(got).all()
+    assert np.isfinite(canceller.erle_db).all()
+    canceller.reset()
+    assert got.tobytes() == canceller.process(cleaned(mic), cleaned(ref)).tobytes()
+
+
+LOUD = {
+    "square": lambda n: np.where(np.arange(n) // 40 % 2, 1.0, -1.0),
+    "constant": np.ones,
+    "alternating": lambda n: (-1.0) ** np.arange(n),
+    "silence": np.zeros,
+    "impulses": lambda n: (np.arange(n) % 997 == 0) * 1.0,
+    "denormal": lambda n: np.full(n, 1e-40),
+    "on and off": lambda n: (np.arange(n) // 4000 % 2) * np.sin(np.arange(n)),
+}
+
+
+@pytest.mark.parametrize("level", [1.0, 8.0, 3e38])
+@pytest.mark.parametrize("played", sorted(LOUD))
+@pytest.mark.parametrize("heard", sorted(LOUD))
+def test_extreme_sound_stays_finite_and_bounded(kernels, heard, played, level):
+    """Three seconds of each against each; what leaves stays within what a wrong filter could add."""
+    n = 3 * RATE
+    with np.errstate(over="ignore"):
+        mic = np.float32(level * LOUD[heard](n))[:, None]
+        ref = np.float32(level * LOUD[played](n))[:, None]
+    out = kernels.EchoCanceller(1, 1, initial=10.0).process(mic, ref)
+    assert np.isfinite(out).all()
+    assert np.abs(out).max() <= 100 * 8
+
+
+def test_it_hears_again_after_poison(kernels):
+    """A second of what is not finite leaves no trace that lasts."""
+    mic, ref, echo = scene(12, 6 * RATE, 1, 1, near=1e-4)
+    mic[RATE : 2 * RATE], ref[RATE : 2 * RATE] = np.nan, np.inf
+    canceller = kernels.EchoCanceller(1, 1)
+    out = canceller.process(mic, ref)
+    assert erle_db(echo[:, 0], out[:, 0], canceller, 5 * RATE) > 25
+
+
+def test_a_tail_of_512_ms_is_learnt(kernels):
+    """One reflection at 500 ms, which a shorter tail cannot reach."""
+    rng = np.random.default_rng(13)
+    ref = 0.1 * rng.standard_normal((8 * RATE, 1))
+    echo = np.concatenate([np.zeros((8000, 1)), 0.5 * ref[:-8000]])
+    mic = (echo + 1e-4 * rng.standard_normal(echo.shape)).astype(np.float32)
+    erle = []
+    for tail in (8192, 4096):
+        canceller = kernels.EchoCanceller(1, 1, tail_samples=tail)
+        assert canceller.tail_samples == tail
+        out = canceller.process(mic, ref.astype(np.float32))
+        erle.append(erle_db(echo[:, 0], out[:, 0], canceller, 7 * RATE))
+    assert erle[0] > 15
+    assert erle[1] < 1
+
+
+@pytest.mark.parametrize(
+    ("tail", "hop", "rounded"), [(1, 64, 64), (129, 128, 256), (8192, 256, 8192), (8100, 64, 8128)]
+)
+def test_the_tail_is_rounded_up_to_whole_hops(kernels, tail, hop, rounded):
+    assert kernels.EchoCanceller(1, 1, hop=hop, tail_samples=tail).tail_samples == rounded
+
+
+def test_the_largest_canceller_runs(kernels):
+    mic, ref, _ = scene(14, 700, 16, 4)
+    got = kernels.EchoCanceller(16, 4, hop=64, tail_samples=8192, repair=128).process(mic, ref)
+    wanted = reference.cancel(mic, ref, hop=64, tail_samples=8192, repair=128)
+    assert snr_db(got, wanted) >= LEAST_SNR_DB
+
+
+def test_each_microphone_is_cancelled_by_itself(kernels):
+    mic, ref, _ = scene(15, 5000, 3, 2)
+    together = kernels.EchoCanceller(3, 2).process(mic, ref)
+    for m in range(3):
+        alone = kernels.EchoCanceller(1, 2).process(np.ascontiguousarray(mic[:, m : m + 1]), ref)
+        assert alone[:, 0].tobytes() == together[:, m].tobytes()
+
+
+def test_out_is_written_and_returned(kernels):
+    mic, ref, _ = scene(16, 1000, 2, 1)
+    wanted, out = kernels.EchoCanceller(2, 1).process(mic, ref), np.ones((1000, 2), np.float32)
+    before = mic.copy(), ref.copy()
+    assert kernels.EchoCanceller(2, 1).process(mic, ref, out=out) is out
+    assert out.tobytes() == wanted.tobytes()
+    assert (mic.tobytes(), ref.tobytes()) == (before[0].tobytes(), before[1].tobytes()), "an input was written"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ({"microphones": 0}, ValueError, "microphones: got 0, wanted 1 to 16"),
+        ({"microphones": 17}, ValueError, "microphones: got 17"),
+        ({"microphones": 1.0}, TypeError, "microphones: got float"),
+        ({"references": 0}, ValueError, "references: got 0, wanted 1 to 4"),
+        ({"references": 5}, ValueError, "references: got 5"),
+        ({"hop": 100}, ValueError, "hop: got 100, wanted 64, 128 or 256"),
+        ({"hop": 512}, ValueError, "hop: got 512"),
+        ({"tail_samples": 0}, ValueError, "tail_samples: got 0, wanted 1 to 8192"),
+        ({"tail_samples": 8193}, ValueError, "tail_samples: got 8193"),
+        ({"memory_s": 0.0}, ValueError, "memory_s: got 0.0"),
+        ({"memory_s": float("nan")}, ValueError, "memory_s: got nan"),
+        ({"noise_smoothing": 1.0}, ValueError, "noise_smoothing: got 1.0"),
+        ({"noise_smoothing": "0.5"}, TypeError, "noise_smoothing: got str"),
+        ({"initial": 0}, ValueError, "initial: got 0"),
+        ({"initial": float("inf")}, ValueError, "initial: got inf"),
+        ({"repair": 0}, ValueError, "repair: got 0"),
+        ({"repair": True}, TypeError, "repair: got bool"),
+    ],
+)
+def test_the_constructor_names_what_is_wrong(kernels, arguments, error, match):
+    with pytest.raises(error, match=match):
+        kernels.EchoCanceller(**({"microphones": 1, "references": 1} | arguments))
+
+
+def floats(*shape):
+    return np.zeros(shape, np.float32)
+
+
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    ("mic", "ref", "out", "error", "match"),
+    [
+        ([[0.0, 0.0]], floats(1, 1), None, TypeError, "mic: got list"),
+        (np.zeros((9, 2)), floats(9, 1), None, TypeError, "mic: got dtype float64, wanted float32"),
+        (np.zeros((9, 2), np.int16), floats(9, 1), None, TypeError, "mic: got dtype int16"),
+        (floats(9, 3), floats(9, 1), None, ValueError, r"mic: got shape \(9, 3\), wanted \(any, 2\)"),
+        (floats(18), floats(9, 1), None, ValueError, r"mic: got shape \(18,\)"),
+        (floats(9, 4)[:, ::2], floats(9, 1), None, ValueError, "mic: got a strided view"),
+        (floats(9, 2), floats(8, 1), None, ValueError, r"ref: got shape \(8, 1\), wanted \(9, 1\)"),
+        (floats(9, 2), floats(9), None, ValueError, r"ref: got shape \(9,\)"),
+        (floats(9, 2), np.zeros((9, 1)), None, TypeError, "ref: got dtype float64"),
+        (floats(9, 2), None, None, TypeError, "ref: got NoneType"),
+        (floats(9, 2), floats(9, 1), np.zeros((9, 2)), TypeError, "out: got dtype float64"),
+        (floats(9, 2), floats(9, 1), floats(10, 2), ValueError, r"out: got shape \(10, 2\), wanted \(9, 2\)"),
+        (floats(9, 2), floats(9, 1), read_only(floats(9, 2)), ValueError, "out: got a read-only array"),
+    ],
+)
+def test_the_boundary_names_what_is_wrong_and_changes_nothing(kernels, mic, ref, out, error, match):
+    heard, played, _ = scene(17, 600, 2, 1)
+    canceller = kernels.EchoCanceller(2, 1)
+    head = canceller.process(heard[:200], played[:200])
+    with pytest.raises(error, match=match):
+        canceller.process(mic, ref, out=out)
+    rest = canceller.process(heard[200:], played[200:])
+    whole = kernels.EchoCanceller(2, 1).process(heard, played)
+    assert np.concatenate([head, rest]).tobytes() == whole.tobytes()
+
+
+def test_out_must_not_be_an_input(kernels):
+    mic, ref = floats(9, 1), floats(9, 1)
+    for shared in (mic, ref):
+        with pytest.raises(ValueError, match="out: shares memory with an input"):
+            kernels.EchoCanceller(1, 1).process(mic, ref, out=shared)
+
+
+def recording(folder):
+    return {f.stem: soundfile.read(f, dtype="float32", always_2d=True)[0] for f in sorted(folder.glob("*.flac"))}
+
+
+def cancelled(kernels, parts):
+    """The microphone without echo, aligned in time with it; both ends as long as the shorter recording."""
+    frames = min(len(p) for p in parts.values())
+    mic, ref = parts["mic"][:frames], parts["ref"][:frames]
+    canceller = kernels.EchoCanceller(1, 1)
+    padded = [np.concatenate([x, np.zeros((canceller.delay_samples, 1), np.float32)]) for x in (mic, ref)]
+    return mic[:, 0], canceller.process(*padded)[canceller.delay_samples :, 0]
+
+
+def test_a_recorded_loudspeaker_is_taken_out(kernels, recordings):
+    mic, out = cancelled(kernels, recording(recordings / "echo" / "real_farend_singletalk_dtln"))
+    assert power_db(mic) - power_db(out) > 8
+
+
+def test_a_recorded_talker_stays(kernels, recordings):
+    """Nobody but the talker: what the canceller takes away is small."""
+    mic, out = cancelled(kernels, recording(recordings / "echo" / "real_nearend_singletalk_dtln"))
+    assert si_sdr_db(out, mic) > 15
+
+
+@pytest.mark.parametrize("name", ["mixed_dt_test299", "mixed_dt_test99", "mixed_real_rir_test01"])
+def test_mixed_double_talk_is_nearer_to_the_talker_than_the_microphone(kernels, recordings, name):
+    parts = recording(recordings / "echo" / name)
+    mic, out = cancelled(kernels, parts)
+    near = parts["near"][: len(mic), 0]
+    assert si_sdr_db(out, near) > si_sdr_db(mic, near) + 6

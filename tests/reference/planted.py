@@ -1,0 +1,49 @@
+"""Models whose scores are known beforehand, or move with everything that is heard."""
+
+import numpy as np
+
+from farfield.model import Model
+from reference.networks import random_network
+
+
+class Planted:
+    """A model whose scorers give the tracks that it was given, whatever is heard."""
+
+    word = "planted"
+    network: dict = {}  # noqa: RUF012
+
+    def __init__(self, *tracks, smoothing_steps=1, threshold=0.5, refractory_ms=0, end_lag_ms=0, word_ms=100, stride=2):
+        self.tracks = [list(track) for track in tracks]
+        self.smoothing_steps, self.threshold, self.refractory_ms = smoothing_steps, threshold, refractory_ms
+        self.end_lag_ms, self.word_ms, self.stride = end_lag_ms, word_ms, stride
+        self.made = 0
+
+    def scorer(self):
+        self.made += 1
+        return PlantedScorer(self.tracks[self.made - 1], self.stride)
+
+    def samples(self):
+        """As many as the whole track takes."""
+        return 320 + 160 * self.stride * len(self.tracks[0])
+
+
+class PlantedScorer:
+    output_scale = 1 / 256
+
+    def __init__(self, track, stride):
+        self.track, self.stride = track, stride
+        self.reset()
+
+    def reset(self):
+        self.frames = 0
+
+    def process(self, features):
+        first = self.frames // self.stride
+        self.frames += len(features)
+        return np.array(self.track[first : self.frames // self.stride], np.uint8)
+
+
+def random_model(seed, **fields):
+    """A small random network, whose scores move with every input."""
+    settings = {"word": "random", "smoothing_steps": 5, "threshold": 0.9, "refractory_ms": 1000, "end_lag_ms": 0, "word_ms": 800}
+    return Model(network=random_network(seed, features=40), card={}, **(settings | fields))
