@@ -77,15 +77,17 @@ def extensions():
 
 
 setup(
-    packages=["farfield", "farfield.training", "farfield.hil", "farfield.kernels"],
+    packages=["farfield", "farfield.cli", "farfield.training", "farfield.hil", "farfield.kernels"],
     package_dir={
         "farfield": "dsp",
+        "farfield.cli": "dsp/cli",
         "farfield.training": "dsp/training",
         "farfield.hil": "hil",
         "farfield.kernels": "ext/farfield/kernels",
     },
     package_data={
         "farfield": ["py.typed", "profiles/*.toml", "models/*.safetensors"],
+        "farfield.training": ["phrases/*.txt"],
         "farfield.hil": ["rooms/*/*"],
         "farfield.kernels": ["*.pyi", "*.pxd", "*.h"],
     },
