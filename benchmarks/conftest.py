@@ -30,7 +30,7 @@ def pytest_configure(config):
 def row(request, benchmark):
     """Keeps what the benchmark reported for the table, also where its assertion fails afterwards."""
     yield
-    if "name" in benchmark.extra_info:
+    if "name" in benchmark.extra_info or "count" in benchmark.extra_info:
         request.config.stash[ROWS].append(dict(benchmark.extra_info))
 
 
@@ -47,7 +47,7 @@ def pytest_terminal_summary(terminalreporter, config):
         return
     terminalreporter.ensure_newline()
     terminalreporter.section("CPU time, ours against a peer's, in one run")
-    lines = [COLUMNS, *map(cells, rows)]
+    lines = [COLUMNS, *(cells(row) for row in rows if "name" in row)]
     if terminalreporter.isatty:
         table = Table(*COLUMNS)
         for line in lines[1:]:
@@ -63,6 +63,8 @@ def pytest_terminal_summary(terminalreporter, config):
         f"kernels at level {kernels.cpu_level()} on {platform.machine()}"
     )
     for row in rows:
+        if "count" in row:
+            terminalreporter.write_line(row["count"])
         if "note" in row:
             terminalreporter.write_line(f"{row['name']}: {row['note']}")
     for skipped in terminalreporter.stats.get("skipped", []):
