@@ -88,8 +88,9 @@ class Detector:
         """Moving average over the model's window, then the largest over the signals; 0 while the window fills."""
         window = self.model.smoothing_steps
         history = np.concatenate([self._recent, scores], axis=1)
-        sums = np.cumsum(np.pad(history, ((0, 0), (1, 0))), axis=1)
-        p = (sums[:, window:] - sums[:, :-window]).max(axis=0) / self._full
+        sums = np.cumsum(history, axis=1)
+        sums[:, window:] = sums[:, window:] - sums[:, :-window]
+        p = sums[:, window - 1 :].max(axis=0) / self._full
         self._recent = history[:, history.shape[1] - (window - 1) :]
         filling = max(0, min(len(p), window - 1 - self._taken))
         p[:filling] = 0.0
