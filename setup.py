@@ -11,12 +11,13 @@ import os
 import platform
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 KERNELS = Path("ext/farfield/kernels")
 
-X86_LEVELS = {"base": ["-march=x86-64"], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4"]}
+X86_LEVELS = {"base": ["-march=x86-64"], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
 ARM_LEVELS = {"neon": ["-march=armv8-a"], "dotprod": ["-march=armv8.2-a+dotprod"]}
 LEVELS = {"x86_64": X86_LEVELS, "amd64": X86_LEVELS, "aarch64": ARM_LEVELS, "arm64": ARM_LEVELS}
 CHECKED = ["-fsanitize=undefined", "-fno-sanitize-recover=all", "-fno-wrapv"]
@@ -61,6 +62,8 @@ def compiled(level, flags, sources, name):
     for module in modules:
         # Set after cythonize, which remembers arguments by source file and would hand one level's flags to the next.
         module.extra_compile_args = [*OPTIMISED, *flags]
+        module.include_dirs = [numpy.get_include()]
+        module.define_macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
         module.extra_link_args = CHECKED if checked else ["-s"]  # an unstripped kernel is over 1 MB
     return modules
 

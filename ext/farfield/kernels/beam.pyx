@@ -11,11 +11,14 @@ import numpy as np
 
 from farfield.kernels import _boundary
 
+cimport numpy as cnp
+
+from farfield.kernels.boundary cimport ANY, apart, matrix, new_matrix
 from farfield.kernels.fft cimport Plan, Read, Write, plan_free, plan_new
-from farfield.kernels.samples cimport clean
+from farfield.kernels.samples cimport take
 from farfield.kernels.stft cimport BINS, HOP, SIZE, STRIDE, analyse, sine_window, synthesise
 from libc.stdlib cimport calloc, free
-from libc.string cimport memmove, memset
+from libc.string cimport memcpy, memmove, memset
 
 
 cdef inline void add_product(Read vr, Read vi, Read xr, Read xi, Write yr, Write yi) noexcept nogil:
@@ -94,24 +97,28 @@ cdef class Beamformer:
         out: memory for the result, or None. Any number of frames a call; the result does not depend on it. Samples that are
         not finite count as 0. TypeError, ValueError: another dtype, shape or memory layout, or out sharing memory with x.
         """
-        x = _boundary.array("x", x, np.float32, (None, self.microphones))
-        out = _boundary.output("out", out, np.float32, (len(x), self.beams), x)
-        cdef const float[:, ::1] given = x
-        cdef float[:, ::1] made = out
-        cdef Py_ssize_t frames = len(x)
-        if frames:
-            with nogil:
-                self.stream(&given[0, 0], &made[0, 0], frames)
-        return out
+        cdef cnp.ndarray given = matrix("x", x, cnp.NPY_FLOAT32, ANY, self.microphones)
+        cdef Py_ssize_t frames = cnp.PyArray_DIM(given, 0)
+        cdef cnp.ndarray made = new_matrix(cnp.NPY_FLOAT32, frames, self.beams) if out is None else matrix(
+            "out", out, cnp.NPY_FLOAT32, frames, self.beams, writable=True)
+        apart("out", made, given)
+        cdef const float *source = <const float *> cnp.PyArray_DATA(given)
+        cdef float *to = <float *> cnp.PyArray_DATA(made)
+        with nogil:
+            self.stream(source, to, frames)
+        return made
 
     cdef void stream(self, const float *x, float *out, Py_ssize_t frames) noexcept nogil:
-        cdef Py_ssize_t t, c
-        for t in range(frames):
+        cdef Py_ssize_t c, n
+        while frames:
+            n = min(frames, HOP - self.filled)
             for c in range(self.microphones):
-                self.held[c * SIZE + HOP + self.filled] = clean(x[t * self.microphones + c])
-            for c in range(self.beams):
-                out[t * self.beams + c] = self.ready[self.filled * self.beams + c]
-            self.filled += 1
+                take(x + c, self.microphones, self.held + c * SIZE + HOP + self.filled, n)
+            memcpy(out, self.ready + self.filled * self.beams, n * self.beams * sizeof(float))
+            x += n * self.microphones
+            out += n * self.beams
+            frames -= n
+            self.filled += n
             if self.filled == HOP:
                 self.filled = 0
                 self.block()

@@ -18,8 +18,11 @@ import numpy as np
 
 from farfield.kernels import _boundary
 
+cimport numpy as cnp
+
+from farfield.kernels.boundary cimport ANY, apart, matrix, new_matrix
 from farfield.kernels.fft cimport Plan, Read, Write, plan_free, plan_new
-from farfield.kernels.samples cimport clean
+from farfield.kernels.samples cimport take
 from farfield.kernels.stft cimport HOP, SIZE, STRIDE, analyse, sine_window
 from libc.math cimport sqrtf
 from libc.stdlib cimport calloc, free
@@ -131,23 +134,27 @@ cdef class DirectionFinder:
         frames a call; the maps do not depend on it. Samples that are not finite count as 0.
         TypeError, ValueError: another dtype, shape or memory layout, or out sharing memory with x.
         """
-        x = _boundary.array("x", x, np.float32, (None, self.microphones))
-        cdef Py_ssize_t frames = len(x)
-        updates = (self.hops * HOP + self.filled + frames) // self.update_samples
-        out = _boundary.output("out", out, np.float32, (updates, DIRECTIONS), x)
-        cdef const float[:, ::1] given = x
-        cdef float[:, ::1] made = out
-        if frames:
-            with nogil:
-                self.stream(&given[0, 0], &made[0, 0] if made.shape[0] else NULL, frames)
-        return out
+        cdef cnp.ndarray given = matrix("x", x, cnp.NPY_FLOAT32, ANY, self.microphones)
+        cdef Py_ssize_t frames = cnp.PyArray_DIM(given, 0)
+        cdef Py_ssize_t updates = (self.hops * HOP + self.filled + frames) // self.update_samples
+        cdef cnp.ndarray made = new_matrix(cnp.NPY_FLOAT32, updates, DIRECTIONS) if out is None else matrix(
+            "out", out, cnp.NPY_FLOAT32, updates, DIRECTIONS, writable=True)
+        apart("out", made, given)
+        cdef const float *source = <const float *> cnp.PyArray_DATA(given)
+        cdef float *to = <float *> cnp.PyArray_DATA(made)
+        with nogil:
+            self.stream(source, to, frames)
+        return made
 
     cdef void stream(self, const float *x, float *out, Py_ssize_t frames) noexcept nogil:
-        cdef Py_ssize_t t, c
-        for t in range(frames):
+        cdef Py_ssize_t c, n
+        while frames:
+            n = min(frames, HOP - self.filled)
             for c in range(self.microphones):
-                self.held[c * SIZE + HOP + self.filled] = clean(x[t * self.microphones + c])
-            self.filled += 1
+                take(x + c, self.microphones, self.held + c * SIZE + HOP + self.filled, n)
+            x += n * self.microphones
+            frames -= n
+            self.filled += n
             if self.filled == HOP:
                 self.filled = 0
                 self.block()

@@ -22,6 +22,10 @@ The complex FFT of 256 points is decimated in time by four, four times. The firs
 import numpy as np
 
 from farfield.kernels import _boundary, _feature_tables
+
+cimport numpy as cnp
+
+from farfield.kernels.boundary cimport ANY, apart, matrix, new_matrix, vector
 from farfield.kernels.fixedpoint cimport bit_length32, q15_mul, q15_round, rounded_sqrt
 from libc.stdint cimport int16_t, int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memmove, memset
@@ -400,22 +404,21 @@ cdef class Features:
         the filled part of it is returned. The first window ends at sample 480, each further one 160 later. The result
         does not depend on how the stream is cut. TypeError, ValueError: another dtype, shape or memory layout.
         """
-        samples = _boundary.array("samples", samples, np.int16, (None,))
-        cdef Py_ssize_t frames = len(samples)
+        cdef cnp.ndarray given = vector("samples", samples, cnp.NPY_INT16, ANY)
+        cdef Py_ssize_t frames = cnp.PyArray_DIM(given, 0)
         cdef Py_ssize_t total = self.state.used + frames
         cdef Py_ssize_t count = 0 if total < WINDOW else (total - WINDOW) // HOP + 1
+        cdef cnp.ndarray made
         if out is None:
-            out = np.empty((count, CHANNELS), np.uint16)
+            made = new_matrix(cnp.NPY_UINT16, count, CHANNELS)
         else:
-            _boundary.array("out", out, np.uint16, (None, CHANNELS), writable=True)
-            if len(out) < count:
+            made = matrix("out", out, cnp.NPY_UINT16, ANY, CHANNELS, writable=True)
+            if cnp.PyArray_DIM(made, 0) < count:
                 raise ValueError(f"out: got {len(out)} rows, wanted at least {count}; max_frames() tells how many")
-            if np.may_share_memory(out, samples):
-                raise ValueError("out: shares memory with an input, wanted memory of its own")
-            out = out[:count]
-        cdef const int16_t[::1] given = samples
-        cdef uint16_t[:, ::1] made = out
-        if frames:
-            with nogil:
-                run(&self.tables, &self.state, &self.work, &given[0], frames, &made[0, 0] if count else NULL)
-        return out
+            apart("out", made, given)
+            made = out[:count]
+        cdef const int16_t *source = <const int16_t *> cnp.PyArray_DATA(given)
+        cdef uint16_t *to = <uint16_t *> cnp.PyArray_DATA(made)
+        with nogil:
+            run(&self.tables, &self.state, &self.work, source, frames, to)
+        return made

@@ -1,9 +1,10 @@
 """The real FFT of fft.pxd as an object for Python, batched."""
 
-import numpy as np
-
 from farfield.kernels import _boundary
 
+cimport numpy as cnp
+
+from farfield.kernels.boundary cimport apart, matrix, new_matrix
 from farfield.kernels.fft cimport Plan, plan_free, plan_new, real_forward, real_inverse
 from libc.stdlib cimport free, malloc
 
@@ -36,39 +37,42 @@ cdef class RealFFT:
 
     def forward(self, x, out=None):
         """Spectra, complex64 (batch, size/2 + 1), of x, float32 (batch, size). out: memory for them, or None."""
-        cdef const float[:, ::1] given = _boundary.array("x", x, np.float32, (self.batch, self.size))
-        out = _boundary.output("out", out, np.complex64, (self.batch, self.size // 2 + 1), x)
-        cdef float complex[:, ::1] made = out
         cdef Py_ssize_t b, k, half = self.size // 2
+        cdef cnp.ndarray given = matrix("x", x, cnp.NPY_FLOAT32, self.batch, self.size)
+        cdef cnp.ndarray made = new_matrix(cnp.NPY_COMPLEX64, self.batch, half + 1) if out is None else matrix(
+            "out", out, cnp.NPY_COMPLEX64, self.batch, half + 1, writable=True)
+        apart("out", made, given)
+        cdef const float *source = <const float *> cnp.PyArray_DATA(given)
         cdef float *re = self.memory + 2 * self.size
         cdef float *im = re + half + 1
-        cdef float *to
+        cdef float *to = <float *> cnp.PyArray_DATA(made)
         with nogil:
             for b in range(self.batch):
-                real_forward(self.plan, &given[b, 0], re, im, self.memory)
-                to = <float *> &made[b, 0]
+                real_forward(self.plan, source + b * self.size, re, im, self.memory)
                 for k in range(half + 1):
                     to[2 * k], to[2 * k + 1] = re[k], im[k]
-        return out
+                to += 2 * (half + 1)
+        return made
 
     def inverse(self, spectra, out=None):
         """Signals, float32 (batch, size), of spectra, complex64 (batch, size/2 + 1). out: memory for them, or None.
 
         The imaginary parts of the first and the last bin count as 0.
         """
-        cdef const float complex[:, ::1] given = _boundary.array(
-            "spectra", spectra, np.complex64, (self.batch, self.size // 2 + 1))
-        out = _boundary.output("out", out, np.float32, (self.batch, self.size), spectra)
-        cdef float[:, ::1] made = out
         cdef Py_ssize_t b, k, half = self.size // 2
+        cdef cnp.ndarray given = matrix("spectra", spectra, cnp.NPY_COMPLEX64, self.batch, half + 1)
+        cdef cnp.ndarray made = new_matrix(cnp.NPY_FLOAT32, self.batch, self.size) if out is None else matrix(
+            "out", out, cnp.NPY_FLOAT32, self.batch, self.size, writable=True)
+        apart("out", made, given)
+        cdef const float *source = <const float *> cnp.PyArray_DATA(given)
+        cdef float *to = <float *> cnp.PyArray_DATA(made)
         cdef float *re = self.memory + 2 * self.size
         cdef float *im = re + half + 1
-        cdef const float *source
         with nogil:
             for b in range(self.batch):
-                source = <const float *> &given[b, 0]
                 for k in range(half + 1):
                     re[k], im[k] = source[2 * k], source[2 * k + 1]
                 im[0] = im[half] = 0
-                real_inverse(self.plan, re, im, &made[b, 0], self.memory)
-        return out
+                real_inverse(self.plan, re, im, to + b * self.size, self.memory)
+                source += 2 * (half + 1)
+        return made

@@ -31,6 +31,9 @@ import numpy as np
 from farfield.kernels import _boundary, _network
 
 cimport cython
+cimport numpy as cnp
+
+from farfield.kernels.boundary cimport ANY, apart, matrix, new_vector, vector
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memmove
@@ -254,18 +257,20 @@ cdef class Scorer:
         features: uint16 (frames, channels), any number of frames; what is left of a step is kept for the next call.
         out: None or uint8 (steps,), written and returned.
         """
-        _boundary.array("features", features, np.uint16, (None, self.channels))
-        cdef int frames = features.shape[0]
-        out = _boundary.output("out", out, np.uint8, ((self.pending + frames) // self.stride,), features)
-        cdef const uint16_t[:, ::1] given = features
-        cdef uint8_t[::1] scores = out
-        if frames:
-            with nogil:
-                self.run(&given[0, 0], frames, &scores[0] if scores.shape[0] else NULL)
-        return out
+        cdef cnp.ndarray given = matrix("features", features, cnp.NPY_UINT16, ANY, self.channels)
+        cdef Py_ssize_t frames = cnp.PyArray_DIM(given, 0)
+        cdef Py_ssize_t steps = (self.pending + frames) // self.stride
+        cdef cnp.ndarray made = new_vector(cnp.NPY_UINT8, steps) if out is None else vector(
+            "out", out, cnp.NPY_UINT8, steps, writable=True)
+        apart("out", made, given)
+        cdef const uint16_t *source = <const uint16_t *> cnp.PyArray_DATA(given)
+        cdef uint8_t *scores = <uint8_t *> cnp.PyArray_DATA(made)
+        with nogil:
+            self.run(source, frames, scores)
+        return made
 
-    cdef void run(self, const uint16_t *features, int frames, uint8_t *scores) noexcept nogil:
-        cdef int i
+    cdef void run(self, const uint16_t *features, Py_ssize_t frames, uint8_t *scores) noexcept nogil:
+        cdef Py_ssize_t i
         for i in range(frames):
             self.take(features + i * self.channels)
             self.pending += 1
