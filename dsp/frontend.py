@@ -12,7 +12,6 @@ from farfield.errors import InputError
 from farfield.profile import MOST_REFERENCES, RATE, Profile
 
 STAGES = ("echo", "beam", "all")
-_TO_FLOAT = np.float32(1 / 32_768)
 _LONGEST_SPAN_S = 4.0  # the longest stretch over which a direction can be asked for afterwards
 
 
@@ -91,21 +90,16 @@ class Frontend:
             self.reset()
             self._start = block.index
         self._expected = (block.epoch, block.end)
-        heard: NDArray[np.float32] = np.multiply(samples[:, : self.microphones], _TO_FLOAT, order="C")
+        heard: NDArray[np.int16 | np.float32] = np.ascontiguousarray(samples[:, : self.microphones])
         if self._echo is not None:
-            heard = self._echo.process(heard, np.multiply(samples[:, self.microphones :], _TO_FLOAT, order="C"))
+            heard = self._echo.process(heard, np.ascontiguousarray(samples[:, self.microphones :]))
         maps, ends = self._directions(heard)
-        signals = samples[:, : self.microphones]
-        if self._beamformer is not None:
-            signals = _to_int16(self._beamformer.process(heard))
-        elif self._echo is not None:
-            signals = _to_int16(heard)
+        signals = heard if self._beamformer is None else self._beamformer.process(heard)
         index = block.index - self.delay_samples
         early = min(max(self._start - index, 0), len(signals))  # what came out before the first captured sample
-        signals = np.ascontiguousarray(signals[early:])
-        return Frame(signals, index + early, block.epoch, block.host_ns, block.end, maps, ends)
+        return Frame(_to_int16(signals[early:]), index + early, block.epoch, block.host_ns, block.end, maps, ends)
 
-    def _directions(self, heard: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+    def _directions(self, heard: NDArray[np.int16 | np.float32]) -> tuple[NDArray[np.float32], tuple[int, ...]]:
         """The maps that these samples complete, and the capture index at which each ends."""
         if self._finder is None:
             return np.empty((0, 0), np.float32), ()
@@ -134,6 +128,8 @@ class Frontend:
         return estimate(np.sum(summed, axis=0), self._finder.azimuths_deg, self.array)
 
 
-def _to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Rounded to int16; what exceeds full scale is clipped."""
+def _to_int16(samples: NDArray[np.int16 | np.float32]) -> NDArray[np.int16]:
+    """Floats rounded to int16, what exceeds full scale clipped; int16 as it is."""
+    if samples.dtype == np.int16:
+        return np.ascontiguousarray(samples, np.int16)
     return np.asarray(np.clip(np.rint(samples * np.float32(32_768)), -32_768, 32_767).astype(np.int16))

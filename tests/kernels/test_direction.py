@@ -316,3 +316,10 @@ def test_a_recorded_talker_is_found(kernels, recordings):
     found = located(kernels, KINECT, x)
     assert isinstance(found, Direction)
     assert min(apart(found.azimuth_deg, KINECT_TALKER_DEG), apart(found.ambiguous_deg, KINECT_TALKER_DEG)) <= 2
+
+
+def test_int16_is_the_same_sound_as_its_floats(kernels):
+    x = (heard(SQUARE, 40.0, 19) * 32_768).clip(-32_768, 32_767).astype(np.int16)
+    whole = kernels.DirectionFinder(SQUARE).process(x)
+    assert len(whole) and whole.max() > 0
+    assert whole.tobytes() == kernels.DirectionFinder(SQUARE).process(x / np.float32(32_768)).tobytes()

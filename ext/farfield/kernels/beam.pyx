@@ -13,11 +13,11 @@ from farfield.kernels import _boundary
 
 cimport numpy as cnp
 
-from farfield.kernels.boundary cimport ANY, apart, matrix, new_matrix
+from farfield.kernels.boundary cimport ANY, apart, matrix, new_matrix, sound
 from farfield.kernels.fft cimport Plan, Read, Write, plan_free, plan_new
-from farfield.kernels.samples cimport take
+from farfield.kernels.samples cimport Sound, skip, sound_of, take, zeros
 from farfield.kernels.stft cimport BINS, HOP, SIZE, STRIDE, analyse, sine_window, synthesise
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memmove, memset
 
 
@@ -57,12 +57,12 @@ cdef class Beamformer:
             raise ValueError("weights: got NaN or infinity, wanted finite numbers")
         self.hop, self.delay_samples = HOP, SIZE
         self.plan = plan_new(SIZE)
-        self.weights = <float *> calloc(self.beams * self.microphones * 2 * STRIDE, sizeof(float))
-        self.held = <float *> calloc(self.microphones * SIZE, sizeof(float))
-        self.spectra = <float *> calloc(self.microphones * 2 * STRIDE, sizeof(float))
-        self.tails = <float *> calloc(self.beams * HOP, sizeof(float))
-        self.ready = <float *> calloc(self.beams * HOP, sizeof(float))
-        self.scratch = <float *> calloc(2 * STRIDE + 4 * SIZE, sizeof(float))
+        self.weights = zeros(self.beams * self.microphones * 2 * STRIDE)
+        self.held = zeros(self.microphones * SIZE)
+        self.spectra = zeros(self.microphones * 2 * STRIDE)
+        self.tails = zeros(self.beams * HOP)
+        self.ready = zeros(self.beams * HOP)
+        self.scratch = zeros(2 * STRIDE + 4 * SIZE)
         if (self.plan == NULL or self.weights == NULL or self.held == NULL or self.spectra == NULL
                 or self.tails == NULL or self.ready == NULL or self.scratch == NULL):
             raise MemoryError("Beamformer: no memory for its state")
@@ -92,30 +92,30 @@ cdef class Beamformer:
         self.filled = 0
 
     def process(self, x, out=None):
-        """Beams, float32 (frames, beams), `delay_samples` late, of microphones x, float32 (frames, microphones).
+        """Beams, float32 (frames, beams), `delay_samples` late, of microphones x, (frames, microphones).
 
-        out: memory for the result, or None. Any number of frames a call; the result does not depend on it. Samples that are
+        x: float32, full scale 1, or int16. out: memory for the result, or None. Any number of frames a call; the result does not depend on it. Samples that are
         not finite count as 0. TypeError, ValueError: another dtype, shape or memory layout, or out sharing memory with x.
         """
-        cdef cnp.ndarray given = matrix("x", x, cnp.NPY_FLOAT32, ANY, self.microphones)
+        cdef cnp.ndarray given = sound("x", x, ANY, self.microphones)
         cdef Py_ssize_t frames = cnp.PyArray_DIM(given, 0)
         cdef cnp.ndarray made = new_matrix(cnp.NPY_FLOAT32, frames, self.beams) if out is None else matrix(
             "out", out, cnp.NPY_FLOAT32, frames, self.beams, writable=True)
         apart("out", made, given)
-        cdef const float *source = <const float *> cnp.PyArray_DATA(given)
+        cdef Sound source = sound_of(given)
         cdef float *to = <float *> cnp.PyArray_DATA(made)
         with nogil:
-            self.stream(source, to, frames)
+            self.stream(&source, to, frames)
         return made
 
-    cdef void stream(self, const float *x, float *out, Py_ssize_t frames) noexcept nogil:
+    cdef void stream(self, Sound *x, float *out, Py_ssize_t frames) noexcept nogil:
         cdef Py_ssize_t c, n
         while frames:
             n = min(frames, HOP - self.filled)
             for c in range(self.microphones):
-                take(x + c, self.microphones, self.held + c * SIZE + HOP + self.filled, n)
+                take(x, c, self.held + c * SIZE + HOP + self.filled, n)
             memcpy(out, self.ready + self.filled * self.beams, n * self.beams * sizeof(float))
-            x += n * self.microphones
+            skip(x, n)
             out += n * self.beams
             frames -= n
             self.filled += n

@@ -38,6 +38,12 @@ cdef inline cnp.ndarray matrix(str name, object value, int kind, Py_ssize_t rows
     return _boundary.array(name, value, cnp.PyArray_DescrFromType(kind), (length(rows), length(columns)), writable=writable)
 
 
+cdef inline cnp.ndarray sound(str name, object value, Py_ssize_t rows, Py_ssize_t columns):
+    """`value` itself, a `matrix` of int16 or of float32."""
+    whole = cnp.PyArray_Check(value) and cnp.PyArray_TYPE(value) == cnp.NPY_INT16
+    return matrix(name, value, cnp.NPY_INT16 if whole else cnp.NPY_FLOAT32, rows, columns)
+
+
 cdef inline cnp.ndarray new_vector(int kind, Py_ssize_t rows):
     cdef cnp.npy_intp shape = rows
     return cnp.PyArray_EMPTY(1, &shape, kind, 0)

@@ -20,12 +20,12 @@ from farfield.kernels import _boundary
 
 cimport numpy as cnp
 
-from farfield.kernels.boundary cimport ANY, apart, matrix, new_matrix
+from farfield.kernels.boundary cimport ANY, apart, matrix, new_matrix, sound
 from farfield.kernels.fft cimport Plan, Read, Write, plan_free, plan_new
-from farfield.kernels.samples cimport take
+from farfield.kernels.samples cimport Sound, skip, sound_of, take, zeros
 from farfield.kernels.stft cimport HOP, SIZE, STRIDE, analyse, sine_window
 from libc.math cimport sqrtf
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 from libc.string cimport memmove, memset
 
 cdef enum:
@@ -87,11 +87,11 @@ cdef class DirectionFinder:
         self.bins = int(high * SIZE / RATE) + 1 - self.first
         self.pairs = self.microphones * (self.microphones - 1) // 2
         self.plan = plan_new(SIZE)
-        self.held = <float *> calloc(self.microphones * SIZE, sizeof(float))
-        self.spectra = <float *> calloc(self.microphones * 2 * STRIDE, sizeof(float))
-        self.cross = <float *> calloc(self.pairs * 2 * self.bins, sizeof(float))
-        self.table = <float *> calloc(self.pairs * self.bins * 2 * DIRECTIONS, sizeof(float))
-        self.scratch = <float *> calloc(4 * SIZE, sizeof(float))
+        self.held = zeros(self.microphones * SIZE)
+        self.spectra = zeros(self.microphones * 2 * STRIDE)
+        self.cross = zeros(self.pairs * 2 * self.bins)
+        self.table = zeros(self.pairs * self.bins * 2 * DIRECTIONS)
+        self.scratch = zeros(4 * SIZE)
         if (self.plan == NULL or self.held == NULL or self.spectra == NULL or self.cross == NULL
                 or self.table == NULL or self.scratch == NULL):
             raise MemoryError("DirectionFinder: no memory for its state")
@@ -130,29 +130,29 @@ cdef class DirectionFinder:
     def process(self, x, out=None):
         """The maps that these frames complete: float32 (updates, 72), one each `update_samples` frames.
 
-        x: microphones, float32 (frames, microphones). out: memory for the maps, exactly that shape, or None. Any number of
+        x: microphones (frames, microphones), float32 of full scale 1, or int16. out: memory for the maps, exactly that shape, or None. Any number of
         frames a call; the maps do not depend on it. Samples that are not finite count as 0.
         TypeError, ValueError: another dtype, shape or memory layout, or out sharing memory with x.
         """
-        cdef cnp.ndarray given = matrix("x", x, cnp.NPY_FLOAT32, ANY, self.microphones)
+        cdef cnp.ndarray given = sound("x", x, ANY, self.microphones)
         cdef Py_ssize_t frames = cnp.PyArray_DIM(given, 0)
         cdef Py_ssize_t updates = (self.hops * HOP + self.filled + frames) // self.update_samples
         cdef cnp.ndarray made = new_matrix(cnp.NPY_FLOAT32, updates, DIRECTIONS) if out is None else matrix(
             "out", out, cnp.NPY_FLOAT32, updates, DIRECTIONS, writable=True)
         apart("out", made, given)
-        cdef const float *source = <const float *> cnp.PyArray_DATA(given)
+        cdef Sound source = sound_of(given)
         cdef float *to = <float *> cnp.PyArray_DATA(made)
         with nogil:
-            self.stream(source, to, frames)
+            self.stream(&source, to, frames)
         return made
 
-    cdef void stream(self, const float *x, float *out, Py_ssize_t frames) noexcept nogil:
+    cdef void stream(self, Sound *x, float *out, Py_ssize_t frames) noexcept nogil:
         cdef Py_ssize_t c, n
         while frames:
             n = min(frames, HOP - self.filled)
             for c in range(self.microphones):
-                take(x + c, self.microphones, self.held + c * SIZE + HOP + self.filled, n)
-            x += n * self.microphones
+                take(x, c, self.held + c * SIZE + HOP + self.filled, n)
+            skip(x, n)
             frames -= n
             self.filled += n
             if self.filled == HOP:

@@ -31,10 +31,10 @@ from farfield.kernels import _boundary
 
 cimport numpy as cnp
 
-from farfield.kernels.boundary cimport ANY, apart, matrix, new_matrix
+from farfield.kernels.boundary cimport ANY, apart, matrix, new_matrix, sound
 from farfield.kernels.fft cimport Plan, Read, Write, plan_free, plan_new, real_forward, real_inverse
-from farfield.kernels.samples cimport energy, take
-from libc.stdlib cimport calloc, free
+from farfield.kernels.samples cimport Sound, energy, skip, sound_of, take, zeros
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memmove, memset
 
 cdef enum:
@@ -129,17 +129,17 @@ cdef class EchoCanceller:
         self.a2 = math.exp(-2 * self.hop / (RATE * _boundary.number("memory_s", memory_s, 0.1, 1000)))
         self.smoothing = _boundary.number("noise_smoothing", noise_smoothing, 0, 0.999) ** (self.hop / 128.0)
         self.initial = _boundary.number("initial", initial, 1e-6, 1e6)
-        self.stride = (self.hop + 1 + 15) // 16 * 16
+        self.stride = (self.hop + 1 + 7) // 8 * 8
         self.plan = plan_new(2 * self.hop)
-        self.x = <float *> calloc(self.slots * self.references * 2 * self.stride, sizeof(float))
-        self.w = <float *> calloc(self.microphones * self.partitions * self.references * 3 * self.stride, sizeof(float))
-        self.gain = <float *> calloc(self.microphones * 3 * self.stride, sizeof(float))
-        self.noise = <float *> calloc(self.microphones * self.stride, sizeof(float))
-        self.far = <float *> calloc(self.references * 2 * self.hop, sizeof(float))
-        self.near = <float *> calloc(self.microphones * self.hop, sizeof(float))
-        self.ready = <float *> calloc(self.microphones * self.hop, sizeof(float))
-        self.scratch = <float *> calloc(3 * self.stride + 6 * self.hop, sizeof(float))
-        self.level = <float *> calloc(2 * self.microphones, sizeof(float))
+        self.x = zeros(self.slots * self.references * 2 * self.stride)
+        self.w = zeros(self.microphones * self.partitions * self.references * 3 * self.stride)
+        self.gain = zeros(self.microphones * 3 * self.stride)
+        self.noise = zeros(self.microphones * self.stride)
+        self.far = zeros(self.references * 2 * self.hop)
+        self.near = zeros(self.microphones * self.hop)
+        self.ready = zeros(self.microphones * self.hop)
+        self.scratch = zeros(3 * self.stride + 6 * self.hop)
+        self.level = zeros(2 * self.microphones)
         if (self.plan == NULL or self.x == NULL or self.w == NULL or self.gain == NULL or self.noise == NULL
                 or self.far == NULL or self.near == NULL or self.ready == NULL or self.scratch == NULL or self.level == NULL):
             raise MemoryError("EchoCanceller: no memory for its state")
@@ -185,36 +185,36 @@ cdef class EchoCanceller:
     def process(self, mic, ref, out=None):
         """Microphones without the echo of the references: float32 (frames, microphones), `delay_samples` late.
 
-        mic: float32 (frames, microphones), full scale 1. ref: float32 (frames, references). out: memory for the result, or
+        mic: (frames, microphones). ref: (frames, references). Each float32, full scale 1, or int16. out: memory for the result, or
         None. Any number of frames a call; the result does not depend on it. TypeError, ValueError: another dtype, shape or
         memory layout, or out sharing memory with an input.
         """
-        cdef cnp.ndarray near = matrix("mic", mic, cnp.NPY_FLOAT32, ANY, self.microphones)
+        cdef cnp.ndarray near = sound("mic", mic, ANY, self.microphones)
         cdef Py_ssize_t frames = cnp.PyArray_DIM(near, 0)
-        cdef cnp.ndarray far = matrix("ref", ref, cnp.NPY_FLOAT32, frames, self.references)
+        cdef cnp.ndarray far = sound("ref", ref, frames, self.references)
         cdef cnp.ndarray made = new_matrix(cnp.NPY_FLOAT32, frames, self.microphones) if out is None else matrix(
             "out", out, cnp.NPY_FLOAT32, frames, self.microphones, writable=True)
         apart("out", made, near)
         apart("out", made, far)
-        cdef const float *heard = <const float *> cnp.PyArray_DATA(near)
-        cdef const float *played = <const float *> cnp.PyArray_DATA(far)
+        cdef Sound heard = sound_of(near)
+        cdef Sound played = sound_of(far)
         cdef float *left = <float *> cnp.PyArray_DATA(made)
         with nogil:
-            self.stream(heard, played, left, frames)
+            self.stream(&heard, &played, left, frames)
         return made
 
-    cdef void stream(self, const float *mic, const float *ref, float *out, Py_ssize_t frames) noexcept nogil:
+    cdef void stream(self, Sound *mic, Sound *ref, float *out, Py_ssize_t frames) noexcept nogil:
         cdef Py_ssize_t c, n
         cdef Py_ssize_t hop = self.hop, mics = self.microphones, refs = self.references
         while frames:
             n = min(frames, hop - self.filled)
             for c in range(mics):
-                take(mic + c, mics, self.near + c * hop + self.filled, n)
+                take(mic, c, self.near + c * hop + self.filled, n)
             for c in range(refs):
-                take(ref + c, refs, self.far + (2 * c + 1) * hop + self.filled, n)
+                take(ref, c, self.far + (2 * c + 1) * hop + self.filled, n)
             memcpy(out, self.ready + self.filled * mics, n * mics * sizeof(float))
-            mic += n * mics
-            ref += n * refs
+            skip(mic, n)
+            skip(ref, n)
             out += n * mics
             frames -= n
             self.filled += n

@@ -1,7 +1,23 @@
 # cython: language_level=3
-"""What float samples pass at the door of a kernel, and how loud they are."""
+"""What float samples pass at the door of a kernel, how loud they are, and memory for them."""
+
+cimport numpy as cnp
 
 from farfield.kernels.fft cimport Read, Write
+from libc.stdint cimport int16_t
+from libc.string cimport memset
+
+cdef extern from "<stdlib.h>" nogil:
+    int posix_memalign(void **memory, size_t alignment, size_t size)
+
+
+cdef inline float *zeros(Py_ssize_t n) noexcept nogil:
+    """n floats of 0 on a cache line's border, where no vector straddles two lines; NULL where memory is short; ends with free."""
+    cdef void *memory = NULL
+    if posix_memalign(&memory, 64, max(n, 1) * sizeof(float)):
+        return NULL
+    memset(memory, 0, n * sizeof(float))
+    return <float *> memory
 
 
 cdef inline float clean(float x) noexcept nogil:
@@ -11,15 +27,45 @@ cdef inline float clean(float x) noexcept nogil:
     return 8 if x > 8 else (-8 if x < -8 else x)
 
 
-cdef inline void take(Read x, Py_ssize_t step, Write out, Py_ssize_t n) noexcept nogil:
-    """One channel of n interleaved frames, cleaned."""
-    cdef Py_ssize_t t
-    if step == 1:  # a loop of its own: gcc makes vectors of it
+cdef struct Sound:
+    const float *real      # interleaved frames, full scale 1; or NULL, and
+    const int16_t *whole   # full scale 32,768
+    Py_ssize_t channels
+
+
+cdef inline Sound sound_of(cnp.ndarray given) noexcept:
+    """What boundary.sound() let in."""
+    cdef Sound made
+    made.real, made.whole = NULL, NULL
+    made.channels = cnp.PyArray_DIM(given, 1)
+    if cnp.PyArray_TYPE(given) == cnp.NPY_INT16:
+        made.whole = <const int16_t *> cnp.PyArray_DATA(given)
+    else:
+        made.real = <const float *> cnp.PyArray_DATA(given)
+    return made
+
+
+cdef inline void take(const Sound *x, Py_ssize_t channel, Write out, Py_ssize_t n) noexcept nogil:
+    """The next n samples of one channel, cleaned."""
+    cdef Py_ssize_t t, step = x.channels
+    cdef const float *real = x.real
+    cdef const int16_t *whole = x.whole
+    if real == NULL:
         for t in range(n):
-            out[t] = clean(x[t])
+            out[t] = whole[t * step + channel] * <float> (1.0 / 32768)
+    elif step == 1:  # a loop of its own: gcc makes vectors of it
+        for t in range(n):
+            out[t] = clean(real[t])
     else:
         for t in range(n):
-            out[t] = clean(x[t * step])
+            out[t] = clean(real[t * step + channel])
+
+
+cdef inline void skip(Sound *x, Py_ssize_t n) noexcept nogil:
+    if x.real == NULL:
+        x.whole += n * x.channels
+    else:
+        x.real += n * x.channels
 
 
 cdef inline float energy(Read x, Py_ssize_t n) noexcept nogil:
