@@ -72,6 +72,28 @@ def music(frames: int, random: np.random.Generator) -> Sound:
     return np.asarray(made / (np.sqrt(np.mean(made**2)) + 1e-12), np.float32)
 
 
+def signals(frames: int, random: np.random.Generator) -> Sound:
+    """What machines say: tones, buzzers, trills, sweeps, steps and clicks; peak 1."""
+    t = np.arange(frames) / RATE
+    kind = random.integers(5)
+    hertz = float(np.exp(random.uniform(np.log(50), np.log(7_500))))
+    if kind == 0:
+        made = np.sin(2 * np.pi * hertz * t)
+    elif kind == 1:
+        made = np.sign(np.sin(2 * np.pi * hertz * t))
+    elif kind == 2:
+        other = float(np.exp(random.uniform(np.log(50), np.log(7_500))))
+        made = np.sin(2 * np.pi * (hertz * t + (other - hertz) * t**2 / (2 * t[-1] + 1e-9)))
+    elif kind == 3:
+        made = np.where(t < random.uniform(0, t[-1] + 1e-9), random.uniform(-1, 1), random.uniform(-1, 1))
+    else:
+        made = np.zeros(frames)
+        made[random.integers(0, frames, random.integers(1, 20))] = random.uniform(-1, 1)
+    if random.random() < 0.5:
+        made = made * (np.sin(2 * np.pi * random.uniform(0.5, 12) * t) > random.uniform(-0.5, 0.5))
+    return np.asarray(made / (np.abs(made).max() + 1e-9), np.float32)
+
+
 def codec(samples: Sound, random: np.random.Generator) -> Sound:
     """Through Opus or MP3 and back, so that a codec's traces say nothing of the class."""
     kind = {"format": "OGG", "subtype": "OPUS"} if random.random() < 0.7 else {"format": "MP3"}

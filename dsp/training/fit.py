@@ -27,6 +27,7 @@ POSITIVES, NEGATIVES = 64, 160  # segments in a batch
 _EARLIEST_S, _LATEST_S = 0.0, 0.24  # after the word's end: where a step must say yes
 _UNCERTAIN_S = (-0.12, 0.75)  # around it: where a step may say either
 _RATE_MOST, _WEIGHT_DECAY = 1.5e-3, 1e-2
+_FROM_START = 0.5  # of the batches begin a stream, whose first second may neither fire nor miss
 _QUANTISE_FROM, _AVERAGE_FROM = 0.7, 0.85  # of the rounds
 _NEGATIVE_WEIGHT = (4.0, 25.0)  # against the word's, ramped over the first six tenths of the steps
 _HARD_SHARE = (0.5, 0.05)  # of the steps that should say no, over the same tenths
@@ -142,12 +143,12 @@ def _step(
     offset = int(random.integers(0, design.STRIDE))  # of the steps against the segments
     seen = np.concatenate([part[0][pick][:, offset:] for part, pick in picks])
     ends = np.concatenate([part[1][pick] for part, pick in picks])
-    if random.random() < 0.5:
-        lowest = int(random.integers(0, design.FEATURES - 4))
-        seen[:, :, lowest : lowest + int(random.integers(1, 6))] = 0
+    _mask(seen, random)
     x = torch.from_numpy(seen).permute(0, 2, 1).float() * design.INPUT_SCALE
-    logits = net(x)
-    wanted, counts = _targets(ends, offset, logits.shape[1])
+    from_start = bool(random.random() < _FROM_START)
+    logits = net(x, from_start)
+    field = design.STRIDE if from_start else design.receptive_frames()
+    wanted, counts = _targets(ends, offset + field, logits.shape[1])
     loss = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * counts
     on_word = (loss * wanted).sum() / wanted.sum().clamp(min=1)
     others = loss * (1 - wanted)
@@ -163,10 +164,16 @@ def _step(
     return float(on_word.detach()), float(hardest.detach())
 
 
-def _targets(ends: NDArray[np.int32], offset: int, steps: int) -> tuple[Tensor, Tensor]:
-    """What each step should say (segments, steps), and whether it counts."""
-    first = 480 + 160 * (design.receptive_frames() - 1 + offset)
-    heard = first + 160 * design.STRIDE * np.arange(steps)
+def _mask(seen: NDArray[np.uint8], random: np.random.Generator) -> None:
+    """Takes a few neighbouring channels out of half of the segments, each its own (Park et al., "SpecAugment", 2019)."""
+    for one in np.flatnonzero(random.random(len(seen)) < 0.5):
+        lowest = int(random.integers(0, design.FEATURES - 1))
+        seen[one, :, lowest : lowest + int(random.integers(1, 8))] = 0
+
+
+def _targets(ends: NDArray[np.int32], frames: int, steps: int) -> tuple[Tensor, Tensor]:
+    """What each step should say (segments, steps), and whether it counts. frames: that the first step has heard."""
+    heard = 480 + 160 * (frames - 1) + 160 * design.STRIDE * np.arange(steps)
     late = (heard[None, :] - ends[:, None]) / RATE
     wanted = (late >= _EARLIEST_S) & (late <= _LATEST_S)
     counts = wanted | (late < _UNCERTAIN_S[0]) | (late > _UNCERTAIN_S[1])

@@ -21,7 +21,7 @@ LATEST_S = 0.5  # after the end of the word: a decision up to here is a hit
 CONDITIONS = ("clean", "noise at 10 dB", "room")
 _LEAD, _TRAIL = RATE // 2, 3 * RATE // 4
 _WINDOWS = (3, 4, 5, 6, 8)
-_THRESHOLDS = np.round(np.arange(0.30, 0.99, 0.01), 2)
+_THRESHOLDS = np.round([*np.arange(0.30, 0.98, 0.01), *np.arange(0.98, 0.9975, 0.0025)], 4)
 
 
 @dataclass(frozen=True)

@@ -109,18 +109,23 @@ class Network(nn.Module):
         self.pointwise_out = nn.ModuleList(Activation(relu=True) for _ in BLOCKS)
         self.last = Convolution(CHANNELS, 1, LAST, norm=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.first_out(self.first(x))
+    def forward(self, x: Tensor, from_start: bool = False) -> Tensor:
+        """from_start: the frames begin a stream, before which the scorer's buffers hold zeros; its first steps count too."""
+
+        def held(x: Tensor, frames: int) -> Tensor:
+            return functional.pad(x, (frames, 0)) if from_start else x
+
+        x = self.first_out(self.first(held(x, FIRST_KERNEL - STRIDE)))
         for kernels, depthwise, middle, pointwise, out in zip(
             BLOCKS, self.depthwise, self.depthwise_out, self.pointwise, self.pointwise_out, strict=True
         ):
             assert isinstance(depthwise, nn.ModuleList)
-            parts = torch.split(x, x.shape[1] // len(kernels), 1)
             longest = max(kernels)
+            parts = torch.split(held(x, longest - 1), x.shape[1] // len(kernels), 1)
             # A shorter kernel sees the newest frames, so that all of a block's outputs speak of the same moment.
             mixed = [group(part[:, :, longest - k :]) for group, part, k in zip(depthwise, parts, kernels, strict=True)]
             x = out(pointwise(middle(torch.cat(mixed, 1))))
-        logits: Tensor = self.last(x)[:, 0]
+        logits: Tensor = self.last(held(x, LAST - 1))[:, 0]
         return logits
 
     def quantise(self) -> None:

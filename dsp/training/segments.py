@@ -104,11 +104,16 @@ def _lay(track: Sound, talk: Sound, start: int, stop: int) -> None:
 def _talk(material: Material, random: np.random.Generator) -> Sound:
     """Speech that is not the word, now and then with pauses, or nothing at all."""
     track = np.zeros(FRAMES, np.float32)
-    if random.random() < 0.08:
+    kind = random.random()
+    if kind < 0.08:
         return track + 1e-4 * random.standard_normal(FRAMES).astype(np.float32)
+    if kind < 0.12:
+        return augment.signals(FRAMES, random)
     at = 0
     while at < FRAMES:
         clip = _not_the_word(material, random)
+        if at == 0 and random.random() < 0.4:  # a stream may begin within a word
+            clip = clip[int(random.integers(len(clip) // 2 + 1)) :]
         clip = _faded(clip / augment.speech_level(clip)) * 10 ** (random.uniform(-6, 0) / 20)
         if random.random() < 0.5:
             clip, _ = _another_voice(clip, random)
@@ -152,8 +157,10 @@ def _background(material: Material, random: np.random.Generator) -> Sound:
         clip = np.resize(np.roll(clip, -int(random.integers(len(clip)))), FRAMES)
     elif kind < 0.75:
         clip = augment.colored(FRAMES, random.uniform(0, 2), random)
-    elif kind < 0.9:
+    elif kind < 0.87:
         clip = augment.music(FRAMES, random)
+    elif kind < 0.9:
+        clip = augment.signals(FRAMES, random)
     else:
         clip = _talk(material, random) + 0.5 * _talk(material, random)
     return np.asarray(clip / (np.sqrt(np.mean(clip.astype(np.float64) ** 2)) + 1e-6), np.float32)

@@ -91,6 +91,21 @@ def test_the_integers_say_what_the_quantised_network_says(tmp_path, seed):
     assert (again.word, dict(again.card)) == ("word", {"draft": True})
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_a_stream_begins_in_training_as_it_does_in_the_scorer(seed):
+    """From the first step on, while the buffers still hold nothing; with zeros for features before it, it is not the same."""
+    net, random = settled_network(seed)
+    scorer = export.to_model(net, word="word", detector=SETTINGS, card={}).scorer()
+    raw = wandering(random, 600)
+    scores = scorer.process(raw).astype(float) / 256
+    with torch.no_grad():
+        p = torch.sigmoid(net(scaled(seen(raw)[None]), True))[0].numpy()
+        zeros = scaled(np.concatenate([np.zeros((design.receptive_frames() - design.STRIDE, 40), np.uint8), seen(raw)])[None])
+        padded = torch.sigmoid(net(zeros))[0].numpy()
+    assert len(p) == len(scores) == 200 and np.abs(scores - p).max() < 0.12 and np.abs(scores - p).mean() < 0.02
+    assert np.abs(padded[:20] - scores[:20]).max() > 0.05
+
+
 def test_features_are_quantised_for_training_as_the_scorer_quantises_them():
     """Every uint16 feature, against exact halves and against the exported constants."""
     net, _ = settled_network(0)
@@ -117,7 +132,8 @@ def test_what_a_logit_depends_on():
 def test_targets_say_yes_just_after_the_word():
     """For a word that ends at 2 s: yes for a quarter of a second after it, either for a while around it, no elsewhere."""
     steps = (segments.WINDOWS - design.receptive_frames()) // design.STRIDE + 1
-    wanted, counts = (t.numpy() for t in fit._targets(np.array([2 * RATE, segments.NO_WORD], np.int32), 0, steps))
+    ends = np.array([2 * RATE, segments.NO_WORD], np.int32)
+    wanted, counts = (t.numpy() for t in fit._targets(ends, design.receptive_frames(), steps))
     heard = (480 + 160 * (design.receptive_frames() - 1 + design.STRIDE * np.arange(steps))) / RATE - 2
     assert np.array_equal(wanted[0] > 0, (heard >= 0) & (heard <= 0.24)) and wanted[0].sum() in (8, 9)
     assert counts[0][wanted[0] > 0].all() and counts[0][heard > 0.76].all() and counts[0][heard < -0.13].all()
@@ -322,7 +338,7 @@ def test_nobody_is_on_both_sides_of_a_split(people, seed):
         assert len(left) == len([clip for clip in made if clip.person not in away]) > 0
         assert len(left) + len(clips_of) == len(made)
         if len(people) > 2 and max(people) <= 0.3 * len(made):
-            assert 0.2 * len(made) <= len(clips_of) <= 0.2 * len(made) + max(people)
+            assert 0.15 * len(made) <= len(clips_of) <= max(0.25 * len(made), 0.15 * len(made) + max(people))
     everything, nobody = collection.split(False, seed)
     assert len(everything.real) == len(made) and not (nobody.positives or nobody.negatives or nobody.noise)
     assert collection.split(True, seed)[1].positives == held.positives
