@@ -157,7 +157,7 @@ def _step(
     share = _HARD_SHARE[0] + (_HARD_SHARE[1] - _HARD_SHARE[0]) * done
     hardest = torch.topk(others.flatten(), int(others.numel() * share)).values.mean()
     optimiser.zero_grad()
-    (on_word + weight * (0.3 * hardest + 0.7 * others.mean())).backward()  # type: ignore[no-untyped-call]
+    (on_word + weight * (0.3 * hardest + 0.7 * others.mean())).backward()
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimiser.step()
     schedule.step()
