@@ -80,10 +80,11 @@ def extensions():
 
 
 setup(
-    packages=["farfield", "farfield.cli", "farfield.training", "farfield.hil", "farfield.kernels"],
+    packages=["farfield", "farfield.cli", "farfield.evaluation", "farfield.training", "farfield.hil", "farfield.kernels"],
     package_dir={
         "farfield": "dsp",
         "farfield.cli": "dsp/cli",
+        "farfield.evaluation": "dsp/evaluation",
         "farfield.training": "dsp/training",
         "farfield.hil": "hil",
         "farfield.kernels": "ext/farfield/kernels",

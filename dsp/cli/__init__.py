@@ -12,6 +12,7 @@ from farfield._version import __version__
 from farfield.cli.detect import detect
 from farfield.cli.devices import devices
 from farfield.cli.enhance import enhance, locate
+from farfield.cli.eval import evaluate
 from farfield.cli.models import models
 from farfield.cli.train import train
 from farfield.errors import InputError
@@ -25,7 +26,7 @@ def cli() -> None:
     """The ear of a voice device: wake words out of raw microphones, on the device."""
 
 
-for command in (detect, enhance, locate, devices, models, train):
+for command in (detect, enhance, locate, devices, models, evaluate, train):
     cli.add_command(command)
 for installed in entry_points(group="farfield.commands"):  # the bench brings its own; this layer does not import it
     cli.add_command(installed.load())

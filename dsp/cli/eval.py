@@ -1,0 +1,149 @@
+"""`farfield eval`: how often a model misses its word, and how often something else wakes it."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from farfield.cli.shared import as_json, need, note, progress_bar
+from farfield.errors import InputError
+from farfield.model import load_model
+
+_path = click.Path(path_type=Path)
+
+
+class _Ratio(click.ParamType):
+    """Decibels, or `clean`."""
+
+    name = "dB"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        if value == "clean":
+            return None
+        try:
+            ratio = float(value)
+        except ValueError:
+            ratio = math.nan
+        if not -40 <= ratio <= 80:
+            self.fail(f"got {value!r}, wanted -40 to 80 or the word clean", param, ctx)
+        return ratio
+
+
+@click.command("eval")
+@click.argument("model", metavar="NAME_OR_PATH")
+@click.option("--positives", multiple=True, required=True, type=_path, metavar="DIR", help="Clips of the word; repeatable.")
+@click.option("--negatives", multiple=True, required=True, type=_path, metavar="DIR", help="Speech without the word; repeatable.")
+@click.option("--noise", multiple=True, type=_path, metavar="DIR", help="Recorded noise, laid under all of it; repeatable.")
+@click.option("--snr-db", multiple=True, type=_Ratio(), metavar="DB|clean",
+              help="Utterances' peak energy over the noise's, one to a part; repeatable. [default: 10]")  # fmt: skip
+@click.option("--peak-dbfs", multiple=True, type=click.FloatRange(-80, 0), default=(-12.0,), show_default=True, metavar="DB",
+              help="Level of the loudest frame of utterances; repeatable.")  # fmt: skip
+@click.option("--speech-share", type=click.FloatRange(0, 1, min_open=True), default=0.2, show_default=True,
+              help="Of the time that somebody speaks; 1 is speech without pause.")  # fmt: skip
+@click.option("--room", "rooms", multiple=True, type=_path, metavar="FILE",
+              help="Impulse response that utterances are heard through; repeatable.")  # fmt: skip
+@click.option("--fa-per-hour", "rates", multiple=True, type=click.FloatRange(0), default=(0.1, 0.5), show_default=True,
+              help="Rate of false accepts to find the threshold for; repeatable.")  # fmt: skip
+@click.option("--threshold", type=click.FloatRange(0, 1, max_open=True), help="[default: the model's own]")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True)
+@click.option("--executor", default="2", show_default=True, metavar="N|dask:ADDRESS", help="Processes here, or a Dask cluster.")
+@click.option("--plot", type=_path, metavar="OUT.png", help="Draw misses against false accepts.")
+@click.option("--clips", type=_path, metavar="DIR", help="Write what was missed and what woke it, to listen to.")
+@as_json
+def evaluate(
+    model: str,
+    positives: tuple[Path, ...],
+    negatives: tuple[Path, ...],
+    noise: tuple[Path, ...],
+    snr_db: tuple[float | None, ...],
+    peak_dbfs: tuple[float, ...],
+    speech_share: float,
+    rooms: tuple[Path, ...],
+    rates: tuple[float, ...],
+    threshold: float | None,
+    seed: int,
+    executor: str,
+    plot: Path | None,
+    clips: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure a wake-word model on a labelled stream: misses against false accepts an hour, and latency.
+
+    A word counts once, as a hit if a decision falls between its start and 0.5 s after its end; every other decision is a
+    false accept. Clips of people whose voices trained the model measure nothing.
+    """
+    need("scipy", "scipy", "eval")
+    from dataclasses import replace
+
+    from farfield.evaluation import run
+    from farfield.evaluation.streams import Conditions, parts
+
+    listened = load_model(model)
+    if threshold is not None:
+        listened = replace(listened, threshold=threshold)
+    if plot is not None:
+        need("matplotlib", "matplotlib", "eval")
+    conditions = Conditions(snr_db or (10.0,), peak_dbfs, speech_share, tuple(_files(rooms)))
+    work = parts(_sounds(positives), _sounds(negatives), _sounds(noise), conditions, seed)
+    with run.executor(executor) as pool, progress_bar() as progress:
+        result = run.evaluate(listened, work, rates, pool, progress)
+    for line in result.skipped:
+        note(f"skipped: {line}")
+    if plot is not None:
+        try:
+            run.draw(result, plot)
+        except OSError as error:
+            raise InputError(f"{plot}: cannot be written ({error.strerror}); wanted a file in a folder that is there") from None
+    kept = run.keep_clips(result, work, clips) if clips is not None else 0
+    found = run.as_json(result)
+    if as_json:
+        print(json.dumps(found))
+        return
+    _print(found)
+    if plot is not None:
+        print(f"Trade-off: {plot}")
+    if clips is not None:
+        print(f"{kept} clips of misses and false accepts: {clips}")
+
+
+def _sounds(folders: tuple[Path, ...]) -> list[Path]:
+    from farfield.training.clips import SUFFIXES
+
+    found: list[Path] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; wanted one with sound clips")
+        here = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        if not here:
+            raise InputError(f"{folder}: holds no sound clips; wanted {', '.join(sorted(SUFFIXES))} files")
+        found += here
+    return found
+
+
+def _files(paths: tuple[Path, ...]) -> list[str]:
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; wanted an impulse response")
+    return [str(path) for path in paths]
+
+
+def _print(found: dict[str, Any]) -> None:
+    print(f"{found['word']}: {found['words']} words in {found['hours']:.2f} h")
+    for at in (found["own"], *found["asked"]):
+        asked = f"at most {at['asked_per_hour']:g} false accepts an hour" if "asked_per_hour" in at else "its own threshold"
+        if "threshold" not in at:
+            print(f"{asked}: no threshold keeps to it")
+            continue
+        low, high = at["miss_rate_95"] or (0, 1)
+        few, many = at["false_accepts_per_hour_95"]
+        late = at["latency_ms"] or {"median": "-", "p95": "-"}
+        print(
+            f"{asked}: threshold {at['threshold']:.4f}, missed {at['missed']} of {at['words']} "
+            f"({100 * at['miss_rate']:.1f} %, 95 %: {100 * low:.1f} to {100 * high:.1f}), "
+            f"{at['false_accepts']} false accepts ({at['false_accepts_per_hour']:.2f} an hour, {few:.2f} to {many:.2f}), "
+            f"latency {late['median']} ms, p95 {late['p95']} ms"
+        )
+    for name, groups in found["own"]["missed_by"].items():
+        print(f"missed by {name}: " + ", ".join(f"{value}: {count}" for value, count in groups.items()))

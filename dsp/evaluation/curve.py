@@ -1,0 +1,121 @@
+"""Misses against false accepts over all thresholds, from the smoothed scores of labelled streams."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farfield.evaluation.streams import Said
+from farfield.profile import RATE
+
+LATEST_S = 0.5  # after the word's end: a decision up to here is a hit
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A stream's smoothed scores and what was said in it.
+
+    index: int64, the sample after the last one that each step had heard. p: float64, 0 to 1.
+    """
+
+    number: int
+    index: NDArray[np.int64]
+    p: NDArray[np.float64]
+    said: tuple[Said, ...]
+    skipped: tuple[str, ...]
+    samples: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """A threshold's outcome. late: decision minus the word's end of each hit, in samples."""
+
+    threshold: float
+    hits: tuple[Said, ...]
+    missed: tuple[Said, ...]
+    late: tuple[int, ...]
+    false_accepts: tuple[tuple[int, int], ...]  # stream's number, sample
+    hours: float
+
+    @property
+    def miss(self) -> float:
+        """Share of the words."""
+        return len(self.missed) / max(1, len(self.hits) + len(self.missed))
+
+    @property
+    def false_accepts_per_hour(self) -> float:
+        return len(self.false_accepts) / self.hours
+
+
+def decisions(index: NDArray[np.int64], p: NDArray[np.float64], threshold: float, refractory_ms: int) -> list[int]:
+    """Where a detector with this threshold decides, by the detector's own rule: above it, armed, and not too soon."""
+    above = np.concatenate([[False], p > threshold, [False]])
+    edges = np.flatnonzero(above[1:] != above[:-1])
+    found: list[int] = []
+    quiet_until = -1
+    for first, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        step = first + int(np.searchsorted(index[first:stop], quiet_until))
+        if step < stop:
+            found.append(int(index[step]))
+            quiet_until = found[-1] + refractory_ms * RATE // 1000
+    return found
+
+
+def point(streams: Sequence[Scored], threshold: float, refractory_ms: int) -> Point:
+    """One threshold over all streams. A word is hit by the first decision between its start and LATEST_S after its end."""
+    hits, missed, late, false = [], [], [], []
+    for heard in streams:
+        left = decisions(heard.index, heard.p, threshold, refractory_ms)
+        for word in sorted(heard.said, key=lambda word: word.start):
+            at = next((at for at in left if word.start <= at <= word.end + LATEST_S * RATE), None)
+            if at is None:
+                missed.append(word)
+                continue
+            left.remove(at)
+            hits.append(word)
+            late.append(at - word.end)
+        false += [(heard.number, at) for at in left]
+    hours = sum(heard.samples for heard in streams) / RATE / 3600
+    return Point(threshold, tuple(hits), tuple(missed), tuple(late), tuple(false), hours)
+
+
+def thresholds(streams: Sequence[Scored], most: int = 200) -> list[float]:
+    """Up to `most` values between which the outcome changes, denser towards 1, where thresholds lie."""
+    values = np.unique(np.concatenate([heard.p for heard in streams]))
+    values = values[(values > 0.02) & (values < 1.0)]
+    if len(values) > most:
+        wanted = 1 - np.geomspace(0.98, 1 - values[-1], most)
+        values = np.unique(values[np.searchsorted(values, wanted).clip(0, len(values) - 1)])
+    return [float(value) for value in values]
+
+
+def curve(streams: Sequence[Scored], refractory_ms: int) -> list[Point]:
+    """The detection error trade-off, thresholds rising."""
+    return [point(streams, threshold, refractory_ms) for threshold in thresholds(streams)]
+
+
+def at_rate(points: Sequence[Point], false_accepts_per_hour: float) -> Point | None:
+    """The lowest threshold from which on no higher one wakes more often than asked; None where every one does."""
+    best = None
+    for candidate in reversed(points):
+        if candidate.false_accepts_per_hour > false_accepts_per_hour:
+            break
+        best = candidate
+    return best
+
+
+def miss_interval(count: int, total: int) -> tuple[float, float]:
+    """Clopper-Pearson 95 % interval of a proportion (Biometrika 26, 1934)."""
+    from scipy.stats import beta
+
+    low = 0.0 if count == 0 else float(beta.ppf(0.025, count, total - count + 1))
+    return low, 1.0 if count == total else float(beta.ppf(0.975, count + 1, total - count))
+
+
+def rate_interval(count: int, hours: float) -> tuple[float, float]:
+    """Exact Poisson 95 % interval of a rate an hour (Garwood, Biometrika 28, 1936)."""
+    from scipy.stats import chi2
+
+    low = 0.0 if count == 0 else float(chi2.ppf(0.025, 2 * count)) / 2 / hours
+    return low, float(chi2.ppf(0.975, 2 * count + 2)) / 2 / hours
