@@ -34,7 +34,8 @@ DIRECTIVES = {
 
 
 # A butterfly's eight outputs need more checks against overlap than gcc makes by itself, and it would not vectorise them.
-OPTIMISED = ["-O3", "--param=vect-max-version-for-alias-checks=64"]
+# Nothing reads errno after a square root, and a loop that has to set it is not vectorised either.
+OPTIMISED = ["-O3", "--param=vect-max-version-for-alias-checks=64", "-fno-math-errno"]
 
 
 def chosen_levels():
