@@ -33,12 +33,15 @@ from farfield.kernels import _boundary, _network
 cimport cython
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memmove
+from libc.string cimport memcpy, memmove
+
+from farfield.kernels.products cimport spread
 
 cdef enum:
     CONV = 0
     DEPTHWISE = 1
     TABLE = 2
+    SPREAD = 32         # of `_network`
 
 cdef struct Slot:
     int16_t *memory     # room for `capacity` frames
@@ -57,8 +60,9 @@ cdef struct Layer:
     int frames          # of the window
     int channels        # read a frame
     int outputs
+    int wide            # conv: outputs lie side by side in the weights, see `_network.side_by_side`
     int rows            # pieces of contiguous memory in the window
-    int length          # values in each, padded to a vector for `conv`
+    int length          # values in each, padded
     int32_t low
     int32_t high
     const int16_t *weights
@@ -123,6 +127,19 @@ cdef inline void conv(const Layer *layer, int32_t *acc) noexcept nogil:
             total += dot(x + t * step, w, length)
             w += length
         acc[o] = total
+
+
+cdef inline void wide_conv(const Layer *layer, int32_t *acc) noexcept nogil:
+    cdef const int16_t *x = window(layer.source, layer.frames, layer.source_channel)
+    cdef const int16_t *w = layer.weights
+    cdef int step = layer.source.channels, rows = layer.rows, length = layer.length
+    cdef int o, t
+    for o in range((layer.outputs + SPREAD - 1) // SPREAD):
+        memcpy(acc, layer.bias + o * SPREAD, SPREAD * sizeof(int32_t))
+        for t in range(rows):
+            spread(acc, x + t * step, w, length // 2)
+            w += SPREAD * length
+        acc += SPREAD
 
 
 cdef inline void depthwise(const Layer *layer, int32_t *acc) noexcept nogil:
@@ -231,7 +248,8 @@ cdef class Scorer:
         l.source_channel, l.target_channel = layer["source_channel"], layer["target_channel"]
         l.weights = &weights[0]
         if l.kind != TABLE:
-            l.rows, l.length, l.low, l.high = layer["rows"], layer["length"], layer["low"], layer["high"]
+            l.wide, l.rows, l.length = layer["wide"], layer["rows"], layer["length"]
+            l.low, l.high = layer["low"], layer["high"]
             l.bias, l.multiplier = self.int32s(layer["bias"]), self.int32s(layer["multiplier"])
             l.scale, l.half = self.int32s(layer["scale"]), self.int32s(layer["half"])
             l.tie, l.right = self.int32s(layer["tie"]), self.int32s(layer["right"])
@@ -296,7 +314,9 @@ cdef class Scorer:
             if layer.kind == TABLE:
                 lookup(layer, self.zero_points[layer.source - self.slots], out)
                 continue
-            if layer.kind == CONV:
+            if layer.wide:
+                wide_conv(layer, self.acc)
+            elif layer.kind == CONV:
                 conv(layer, self.acc)
             else:
                 depthwise(layer, self.acc)
