@@ -106,7 +106,7 @@ def weighted(name: str, kind: int, given: Mapping, source: dict[str, int], targe
     rows, length = (1, frames * channels) if whole else (frames, channels)
     wide = kind == CONV and outputs >= SPREAD // 2  # below, most of the outputs side by side would be padding
     if kind == DEPTHWISE:
-        laid = weights.astype(np.int16)
+        laid = padded(weights.astype(np.int16), 2, BLOCK)
     elif wide:
         laid = side_by_side(weights.reshape(outputs, rows, length))
     else:
