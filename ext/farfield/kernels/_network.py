@@ -78,7 +78,7 @@ def padded(values: np.ndarray, *multiples: int) -> np.ndarray:
 
 
 def side_by_side(weights: np.ndarray) -> np.ndarray:
-    """(outputs, rows, length) as int16 (outputs / SPREAD, rows, length / 2, SPREAD, 2): products add in pairs, outputs are lanes."""
+    """(outputs, rows, length) as int16 (outputs / SPREAD, rows, length / 2, SPREAD, 2): pairs to add, a lane an output."""
     whole = padded(weights.astype(np.int16), SPREAD, 1, 2)
     outputs, rows, length = whole.shape
     pairs = whole.reshape(outputs // SPREAD, SPREAD, rows, length // 2, 2)
