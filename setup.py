@@ -20,7 +20,7 @@ KERNELS = Path("ext/farfield/kernels")
 X86_LEVELS = {"base": ["-march=x86-64"], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
 ARM_LEVELS = {"neon": ["-march=armv8-a"], "dotprod": ["-march=armv8.2-a+dotprod"]}
 LEVELS = {"x86_64": X86_LEVELS, "amd64": X86_LEVELS, "aarch64": ARM_LEVELS, "arm64": ARM_LEVELS}
-CHECKED = ["-fsanitize=undefined", "-fno-sanitize-recover=all", "-fno-wrapv"]
+CHECKED = ["-DFARFIELD_CHECKED", "-fsanitize=undefined", "-fno-sanitize-recover=all", "-fno-wrapv"]
 
 DIRECTIVES = {
     "language_level": 3,
@@ -34,7 +34,8 @@ DIRECTIVES = {
 
 
 # A butterfly's eight outputs need more checks against overlap than gcc makes by itself, and it would not vectorise them.
-OPTIMISED = ["-O3", "--param=vect-max-version-for-alias-checks=64"]
+# Nothing reads errno after a square root, and a loop that has to set it is not vectorised either.
+OPTIMISED = ["-O3", "--param=vect-max-version-for-alias-checks=64", "-fno-math-errno"]
 
 
 def chosen_levels():

@@ -21,6 +21,7 @@ MAX_STATE = 1 << 20  # values of all slots together
 MAX_WEIGHTS = 4 << 20  # of all layers together
 SPARE_FRAMES = 16  # how often a slot moves its history back to the front of its memory
 BLOCK = 16  # int16 values in one 256-bit vector: dot products are padded to it
+SPREAD = 32  # outputs that a wide convolution computes side by side
 
 CONV, DEPTHWISE, TABLE = 0, 1, 2
 KINDS = {"conv": CONV, "depthwise": DEPTHWISE, "table": TABLE}
@@ -70,6 +71,20 @@ def requantiser(name: str, given: Mapping, outputs: int, bound: np.ndarray) -> d
     }
 
 
+def padded(values: np.ndarray, *multiples: int) -> np.ndarray:
+    """A contiguous copy with zeros after each axis, up to the multiples given."""
+    wanted = [(0, -size % multiple) for size, multiple in zip(values.shape, multiples, strict=True)]
+    return np.ascontiguousarray(np.pad(values, wanted))
+
+
+def side_by_side(weights: np.ndarray) -> np.ndarray:
+    """(outputs, rows, length) as int16 (outputs / SPREAD, rows, length / 2, SPREAD, 2): pairs to add, a lane an output."""
+    whole = padded(weights.astype(np.int16), SPREAD, 1, 2)
+    outputs, rows, length = whole.shape
+    pairs = whole.reshape(outputs // SPREAD, SPREAD, rows, length // 2, 2)
+    return np.ascontiguousarray(pairs.transpose(0, 2, 3, 1, 4))
+
+
 def weighted(name: str, kind: int, given: Mapping, source: dict[str, int], target: dict[str, int]) -> dict[str, Any]:
     """A convolution or depthwise convolution: sizes, laid-out weights, bound of the accumulators."""
     weights = given.get("weights")
@@ -89,17 +104,18 @@ def weighted(name: str, kind: int, given: Mapping, source: dict[str, int], targe
     high = _boundary.count(f"{name}.high", given.get("high"), low, 127)
     whole = channels == source["channels"]  # then the frames of the window follow each other in memory
     rows, length = (1, frames * channels) if whole else (frames, channels)
-    if kind == CONV:
-        padded = -(-length // BLOCK) * BLOCK
-        laid = np.zeros((outputs, rows, padded), np.int16)
-        laid[:, :, :length] = weights.reshape(outputs, rows, length)
+    wide = kind == CONV and outputs >= SPREAD // 2  # below, most of the outputs side by side would be padding
+    if kind == DEPTHWISE:
+        laid = padded(weights.astype(np.int16), 2, BLOCK)
+    elif wide:
+        laid = side_by_side(weights.reshape(outputs, rows, length))
     else:
-        padded = channels
-        laid = weights.astype(np.int16)
+        laid = padded(weights.reshape(outputs, rows, length).astype(np.int16), 1, 1, BLOCK)
     return {
-        "frames": frames, "channels": channels, "outputs": outputs, "rows": rows, "length": padded,
+        "frames": frames, "channels": channels, "outputs": outputs, "rows": rows, "wide": wide,
+        "length": -(-length // 2) * 2 if wide else laid.shape[-1],
         "low": low - target["zero"], "high": high - target["zero"],
-        "weights": np.ascontiguousarray(laid), "bias": np.ascontiguousarray(bias),
+        "weights": laid, "bias": padded(bias, SPREAD),
         **requantiser(name, given, outputs, bound),
     }  # fmt: skip
 

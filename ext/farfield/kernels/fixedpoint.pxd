@@ -2,13 +2,22 @@
 """Named fixed-point operations. Each says how it rounds, when it wraps, and what is undefined."""
 
 from libc.math cimport sqrt
-from libc.stdint cimport int16_t, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, uint32_t
 
 cdef extern from *:
     """
     #include <stdint.h>
     static inline int farfield_bit_length32(uint32_t x) { return x ? 32 - __builtin_clz(x) : 0; }
+    /* x as a float32: (127 + whole log2) << 23 | mantissa, of which the first 19 bits are cut and never rounded; 0 for 0.
+       Clearing x >> 20 from x leaves the 20 leading bits and stops there the carry of a conversion that rounds up. */
+    static inline uint32_t farfield_float_bits(uint32_t x)
+    {
+        union { float value; uint32_t bits; } f;
+        f.value = (float) (x & ~(x >> 20));
+        return f.bits;
+    }
     """
+    uint32_t float_bits "farfield_float_bits"(uint32_t x) noexcept nogil
     int bit_length32 "farfield_bit_length32"(uint32_t x) noexcept nogil
 
 
@@ -22,14 +31,22 @@ cdef inline int16_t q15_round(int32_t product) noexcept nogil:
     return <int16_t> ((product + (1 << 14)) >> 15)
 
 
-cdef inline uint64_t rounded_sqrt(uint64_t x) noexcept nogil:
-    """The whole number nearest to the square root; x below 2**48, else the last place is undefined.
+cdef inline int16_t half_sum(int16_t a, int16_t b) noexcept nogil:
+    """(a + b) >> 1: rounds down, never wraps, and stays within 16 bits on the way."""
+    return <int16_t> ((a & b) + ((a ^ b) >> 1))
 
-    Exact: x fits a double, its root lies at least 0.37 / sqrt(x) > 2**-26 from a half, and a double near 2**24 resolves
+
+cdef inline int16_t half_difference(int16_t a, int16_t b) noexcept nogil:
+    """(a - b) >> 1: rounds down, never wraps, and stays within 16 bits on the way."""
+    return <int16_t> (((a ^ b) >> 1) - (~a & b))
+
+
+cdef inline uint32_t rounded_sqrt(double x) noexcept nogil:
+    """The whole number nearest to the square root of a whole x below 2**48; from there on the last place is undefined.
+
+    Exact: the root of a whole x lies at least 0.37 / sqrt(x) > 2**-26 from a half, and a double near 2**24 resolves
     2**-28. Below 2**32 the result stays within 16 bits, as in the published front end.
     """
-    cdef uint64_t root = <uint64_t> (sqrt(<double> <int64_t> x) + 0.5)
-    if root == 65536 and x < (<uint64_t> 1 << 32):
-        return 65535
-    return root
-
+    cdef double root = sqrt(x) + 0.5
+    cdef double most = 65535.0 if x < 4294967296.0 else 16777216.0
+    return <uint32_t> <int32_t> (root if root < most else most)

@@ -18,7 +18,8 @@ Two roundings, because TFLite rounds twice. The second one's ties go up; in the 
 from zero, which is what TFLite's depthwise kernel does to the channels that its vectors leave over. A model says where.
 
 Formats. Slots hold x - X as int16, within +-255, so that no zero point is left in the loops; weights are widened to int16
-in the constructor, so that pairs multiply and add in one instruction. The accumulator is int32: the constructor refuses
+and laid out in the constructor, so that pairs multiply and add in one instruction (`products.pxd`) and each lane is an output
+of its own; a convolution of few outputs takes one dot product each instead. The accumulator is int32: the constructor refuses
 a channel where |b| + sum |w| * max |x - X| could reach 2^31, or (that << left) + 2^(right-1) + 1 could. The product with m
 is int64, below 2^62.
 
@@ -36,12 +37,15 @@ cimport numpy as cnp
 from farfield.kernels.boundary cimport ANY, apart, matrix, new_vector, vector
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memmove
+from libc.string cimport memcpy, memmove
+
+from farfield.kernels.products cimport columns, spread
 
 cdef enum:
     CONV = 0
     DEPTHWISE = 1
     TABLE = 2
+    SPREAD = 32         # of `_network`
 
 cdef struct Slot:
     int16_t *memory     # room for `capacity` frames
@@ -60,8 +64,9 @@ cdef struct Layer:
     int frames          # of the window
     int channels        # read a frame
     int outputs
+    int wide            # conv: outputs lie side by side in the weights, see `_network.side_by_side`
     int rows            # pieces of contiguous memory in the window
-    int length          # values in each, padded to a vector for `conv`
+    int length          # values in each, padded
     int32_t low
     int32_t high
     const int16_t *weights
@@ -128,18 +133,24 @@ cdef inline void conv(const Layer *layer, int32_t *acc) noexcept nogil:
         acc[o] = total
 
 
-cdef inline void depthwise(const Layer *layer, int32_t *acc) noexcept nogil:
+cdef inline void wide_conv(const Layer *layer, int32_t *acc) noexcept nogil:
+    """SPREAD outputs at a time; lanes past the last output have zero weights and no reader."""
     cdef const int16_t *x = window(layer.source, layer.frames, layer.source_channel)
     cdef const int16_t *w = layer.weights
-    cdef int step = layer.source.channels, channels = layer.channels
-    cdef int c, t
-    for c in range(channels):
-        acc[c] = layer.bias[c]
-    for t in range(layer.frames):
-        for c in range(channels):
-            acc[c] += <int32_t> x[c] * <int32_t> w[c]
-        x += step
-        w += channels
+    cdef int step = layer.source.channels, rows = layer.rows, length = layer.length
+    cdef int o, t
+    for o in range((layer.outputs + SPREAD - 1) // SPREAD):
+        memcpy(acc, layer.bias + o * SPREAD, SPREAD * sizeof(int32_t))
+        for t in range(rows):
+            spread(acc, x + t * step, w, length // 2)
+            w += SPREAD * length
+        acc += SPREAD
+
+
+cdef inline void depthwise(const Layer *layer, int32_t *acc) noexcept nogil:
+    cdef const int16_t *x = window(layer.source, layer.frames, layer.source_channel)
+    memcpy(acc, layer.bias, layer.length * sizeof(int32_t))
+    columns(acc, x, layer.source.channels, layer.weights, layer.length, layer.frames)
 
 
 cdef inline void lookup(const Layer *layer, int zero, int16_t *out) noexcept nogil:
@@ -214,7 +225,7 @@ cdef class Scorer:
         s.capacity = s.frames + self.stride + _network.SPARE_FRAMES
         s.fill = slot["fill"] - slot["zero"]
         self.zero_points[index] = slot["zero"]
-        # A padded dot product reads up to a vector past the newest frame, against weights that are 0.
+        # Padded sums read up to a block past the newest frame, against weights that are 0.
         s.memory = <int16_t *> calloc(s.capacity * s.channels + _network.BLOCK, sizeof(int16_t))
         if not s.memory:
             raise MemoryError("scorer: no memory for its slots")
@@ -234,7 +245,8 @@ cdef class Scorer:
         l.source_channel, l.target_channel = layer["source_channel"], layer["target_channel"]
         l.weights = &weights[0]
         if l.kind != TABLE:
-            l.rows, l.length, l.low, l.high = layer["rows"], layer["length"], layer["low"], layer["high"]
+            l.wide, l.rows, l.length = layer["wide"], layer["rows"], layer["length"]
+            l.low, l.high = layer["low"], layer["high"]
             l.bias, l.multiplier = self.int32s(layer["bias"]), self.int32s(layer["multiplier"])
             l.scale, l.half = self.int32s(layer["scale"]), self.int32s(layer["half"])
             l.tie, l.right = self.int32s(layer["tie"]), self.int32s(layer["right"])
@@ -301,7 +313,9 @@ cdef class Scorer:
             if layer.kind == TABLE:
                 lookup(layer, self.zero_points[layer.source - self.slots], out)
                 continue
-            if layer.kind == CONV:
+            if layer.wide:
+                wide_conv(layer, self.acc)
+            elif layer.kind == CONV:
                 conv(layer, self.acc)
             else:
                 depthwise(layer, self.acc)
