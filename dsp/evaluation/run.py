@@ -110,9 +110,13 @@ def _point(at: Point) -> dict[str, Any]:
         "false_accepts": len(at.false_accepts),
         "false_accepts_per_hour": round(at.false_accepts_per_hour, 4),
         "false_accepts_per_hour_95": [round(x, 4) for x in curve.rate_interval(len(at.false_accepts), at.hours)],
-        "latency_ms": late and {name: round(float(np.percentile(late, q)) * 1000 / RATE) for name, q in (("median", 50), ("p95", 95))},
+        "latency_ms": late and {"median": _percentile_ms(late, 50), "p95": _percentile_ms(late, 95)},
         "missed_by": {name: groups for name, groups in _groups(at).items() if len(groups) > 1},
     }
+
+
+def _percentile_ms(samples: Sequence[int], percent: int) -> int:
+    return round(float(np.percentile(samples, percent)) * 1000 / RATE)
 
 
 def _groups(at: Point) -> dict[str, dict[str, str]]:

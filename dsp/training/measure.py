@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, chi2
 
 from farfield.block import Frame
 from farfield.detector import Detector
+from farfield.evaluation.curve import LATEST_S, decisions, miss_interval, rate_interval
 from farfield.model import Model
 from farfield.profile import RATE
 from farfield.training import augment
@@ -17,7 +17,6 @@ from farfield.training.augment import Sound
 from farfield.training.clips import word_span
 from farfield.training.material import HeldOut
 
-LATEST_S = 0.5  # after the end of the word: a decision up to here is a hit
 CONDITIONS = ("clean", "noise at 10 dB", "room")
 _LEAD, _TRAIL = RATE // 2, 3 * RATE // 4
 _WINDOWS = (3, 4, 5, 6, 8)
@@ -76,35 +75,9 @@ def track(model: Model, samples: NDArray[np.int16]) -> Track:
     return Track(detector.steps.index, detector.steps.p)
 
 
-def decisions(heard: Track, threshold: float, refractory_ms: int) -> list[int]:
-    """Where a detector with this threshold decides: capture indices."""
-    found: list[int] = []
-    armed = True
-    for index, p in zip(heard.index.tolist(), heard.p.tolist(), strict=True):
-        if p <= threshold:
-            armed = True
-        elif armed and (not found or index >= found[-1] + refractory_ms * RATE // 1000):
-            found.append(index)
-            armed = False
-    return found
-
-
 def hit(found: Sequence[int], start: int, end: int) -> int | None:
     """The first decision between the word's start and LATEST_S after its end; None where there is none."""
     return next((at for at in found if start <= at <= end + LATEST_S * RATE), None)
-
-
-def proportion_interval(count: int, total: int) -> tuple[float, float]:
-    """Clopper-Pearson 95 % interval of a proportion."""
-    low = 0.0 if count == 0 else float(beta.ppf(0.025, count, total - count + 1))
-    high = 1.0 if count == total else float(beta.ppf(0.975, count + 1, total - count))
-    return low, high
-
-
-def rate_interval(count: int, hours: float) -> tuple[float, float]:
-    """Exact Poisson 95 % interval of a rate an hour."""
-    low = 0.0 if count == 0 else float(chi2.ppf(0.025, 2 * count)) / 2 / hours
-    return low, float(chi2.ppf(0.975, 2 * count + 2)) / 2 / hours
 
 
 def streams(held: HeldOut, rooms: list[Sound], seed: int) -> Streams:
@@ -140,13 +113,13 @@ def figures(
     """Misses, wakes and latency at one threshold."""
     missed, asked, late = dict.fromkeys(CONDITIONS, 0), dict.fromkeys(CONDITIONS, 0), []
     for word, heard in said:
-        at = hit(decisions(heard, threshold, refractory_ms), word.start, word.end)
+        at = hit(decisions(heard.index, heard.p, threshold, refractory_ms), word.start, word.end)
         asked[word.condition] += 1
         if at is None:
             missed[word.condition] += 1
         else:
             late.append(at - word.end)
-    woken = sum(len(decisions(heard, threshold, refractory_ms)) for heard in others)
+    woken = sum(len(decisions(heard.index, heard.p, threshold, refractory_ms)) for heard in others)
     return Figures(missed, asked, woken, hours, late)
 
 
@@ -176,7 +149,7 @@ def as_card(found: Figures) -> dict[str, Any]:
     return {
         "missed": {kind: f"{found.missed[kind]} of {found.asked[kind]}" for kind in CONDITIONS},
         "miss_rate": round(found.miss, 4),
-        "miss_rate_95": [round(x, 4) for x in proportion_interval(sum(found.missed.values()), sum(found.asked.values()))],
+        "miss_rate_95": [round(x, 4) for x in miss_interval(sum(found.missed.values()), sum(found.asked.values()))],
         "false_accepts": found.woken,
         "hours": round(found.hours, 3),
         "false_accepts_per_hour_95": [round(x, 2) for x in rate_interval(found.woken, found.hours)],
