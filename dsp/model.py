@@ -61,6 +61,27 @@ class Model:
         """10 ms frames a step."""
         return int(self.network["stride"])
 
+    def threshold_for(self, false_accepts_per_hour: float) -> float:
+        """The lowest threshold that woke no more often than that where the model was measured, by its card.
+
+        The card's `calibration` holds pairs (threshold, false accepts an hour), thresholds rising. ModelError: a card without
+        them, or with none that is quiet enough.
+        """
+        pairs = self.card.get("calibration")
+        numbers = isinstance(pairs, list) and all(
+            isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, int | float) for x in pair) for pair in pairs
+        )
+        if not isinstance(pairs, list) or not pairs or not numbers:
+            raise ModelError(f"{self.word}: the model's card holds no calibration; wanted a threshold instead, as a probability")
+        for threshold, rate in pairs:
+            if rate <= false_accepts_per_hour and 0 <= threshold < 1:
+                return float(threshold)
+        least = min(rate for _, rate in pairs)
+        raise ModelError(
+            f"{self.word}: got {false_accepts_per_hour:g} false accepts an hour, wanted at least {least:g}, "
+            "the fewest at which the model was measured"
+        )
+
     def scorer(self, level: str | None = None) -> kernels.Scorer:
         """A fresh scorer of this model, at an instruction level of `kernels.levels()` (None: the one in use)."""
         made = kernels.Scorer if level is None else kernels.at_level(level).Scorer

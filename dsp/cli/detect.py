@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -26,6 +27,8 @@ Scores = tuple[list[np.ndarray], list[np.ndarray]]
                    "[default: the profile's words, else alexa]")  # fmt: skip
 @sound_options
 @click.option("--threshold", type=float, metavar="X", help="Probability to exceed, 0 to 1. [default: the model's own]")
+@click.option("--fa-per-hour", type=click.FloatRange(0), metavar="X",
+              help="In place of --threshold: how often something else may wake it, by the model's own measurement.")  # fmt: skip
 @click.option("--scores", type=click.Path(path_type=Path), metavar="OUT.npz",
               help="Write t (seconds into FILE) and p (smoothed probability) of every step of the scorer.")  # fmt: skip
 @as_json
@@ -35,6 +38,7 @@ def detect(
     profile: str,
     reference: str | None,
     threshold: float | None,
+    fa_per_hour: float | None,
     scores: Path | None,
     as_json: bool,
 ) -> int:
@@ -47,6 +51,10 @@ def detect(
     models = [load_model(name) for name in names or layout.words or ("alexa",)]
     if threshold is not None and not 0 <= threshold < 1:
         raise InputError(f"--threshold: got {threshold}, wanted 0 or more and less than 1")
+    if fa_per_hour is not None:
+        if threshold is not None:
+            raise InputError("--fa-per-hour: got --threshold too, wanted one of the two")
+        models = [replace(model, threshold=model.threshold_for(fa_per_hour)) for model in models]
     if scores is not None and (len(files) > 1 or len(models) > 1):
         raise InputError(f"--scores: got {len(files)} files and {len(models)} models, wanted one of each")
     status = 0

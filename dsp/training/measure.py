@@ -143,6 +143,20 @@ def choose(model: Model, on: Streams, wakes_per_hour: float) -> tuple[Model, Fig
     return best[1], best[2]
 
 
+def calibration(model: Model, on: Streams) -> list[list[float]]:
+    """Pairs (threshold, false accepts an hour), thresholds rising, rates falling; each where the rate changes."""
+    others = [track(model, samples) for samples in on.others]
+    pairs: list[list[float]] = []
+    most = 0.0
+    for threshold in reversed(_THRESHOLDS.tolist()):
+        woken = sum(len(decisions(heard.index, heard.p, threshold, model.refractory_ms)) for heard in others)
+        most = max(most, round(woken / on.hours, 3) if on.hours else 0.0)
+        if pairs and pairs[-1][1] == most:
+            pairs.pop()
+        pairs.append([threshold, most])
+    return pairs[::-1]
+
+
 def as_card(found: Figures) -> dict[str, Any]:
     """The figures as a model's card gives them, with 95 % intervals."""
     late = np.array(found.late or [0]) * 1000 / RATE

@@ -92,6 +92,7 @@ def train(recipe: Recipe, work: Path, notes: dict[str, Any], say: Callable[[str]
             "people_held_out": sorted({clip.person for clip in held.positives}),
             **measure.as_card(found),
         },
+        "calibration": measure.calibration(chosen, on),
         **notes,
     }
     late_ms = card["figures"]["latency_ms"]["median"]

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,20 @@ def test_a_threshold_above_every_score_finds_nothing_and_one_below_finds_more(ru
         top = float(held["p"].max())
     assert run("detect", alone, "--json", "--threshold", top)[:2] == (0, [])
     assert len(run("detect", alone, "--json", "--threshold", top - 1e-6)[1]) == 1
+
+
+def test_a_threshold_is_asked_for_in_false_accepts_an_hour(run, alone, tmp_path):
+    model = farfield.load_model("alexa")
+    quiet = replace(model, card={**model.card, "calibration": [[0.5, 9.0], [0.9999, 0.1]]})
+    quiet.save(tmp_path / "quiet.safetensors")
+    assert run("detect", alone, "--json", "--model", tmp_path / "quiet.safetensors", "--fa-per-hour", "0.1")[:2] == (0, [])
+    assert len(run("detect", alone, "--json", "--model", tmp_path / "quiet.safetensors", "--fa-per-hour", "9")[1]) == 1
+    for options, told in (
+        (["--fa-per-hour", "0.01"], "alexa: got 0.01 false accepts an hour, wanted at least 0.1"),
+        (["--fa-per-hour", "1", "--threshold", "0.5"], "--fa-per-hour: got --threshold too"),
+    ):
+        status, out, err = run("detect", alone, "--model", tmp_path / "quiet.safetensors", *options)
+        assert (status, out) == (2, []) and told in err[0]
 
 
 def test_a_word_that_ends_with_the_file_is_found(run, tmp_path):

@@ -27,6 +27,19 @@ def saved(folder, seed=0) -> bytes:
     return (folder / "m.safetensors").read_bytes()
 
 
+def test_thresholds_are_found_by_false_accepts_an_hour():
+    one = model(card={"calibration": [[0.5, 3.0], [0.8, 0.4], [0.95, 0.0]]})
+    asked = [one.threshold_for(rate) for rate in (5.0, 3.0, 2.99, 0.4, 0.1, 0.0)]
+    assert asked == [0.5, 0.5, 0.8, 0.8, 0.95, 0.95]
+    with pytest.raises(ModelError, match=r"got 0\.1 false accepts an hour, wanted at least 0\.4"):
+        model(card={"calibration": [[0.5, 3.0], [0.8, 0.4]]}).threshold_for(0.1)
+    for wrong in (None, [], {}, "x", [1, 2], [[1]], [["0.5", 1]], [[0.5, 1, 2]]):
+        with pytest.raises(ModelError, match="holds no calibration"):
+            model(card={"calibration": wrong}).threshold_for(1.0)
+    with pytest.raises(ModelError, match="holds no calibration"):
+        model().threshold_for(1.0)
+
+
 @given(seed=st.integers(0, 2**32 - 1))
 def test_saved_and_loaded_it_is_the_same(tmp_path, seed):
     one = model(seed)

@@ -520,6 +520,17 @@ def test_the_threshold_that_misses_least_without_waking(monkeypatch):
     assert found.woken == 1 and found.miss == 0, "one an hour is allowed"
 
 
+def test_a_calibration_falls_as_thresholds_rise(monkeypatch):
+    """In two hours, peaks of 0.9, 0.7, and another 0.7 that a wake at 0.65 hides from a low threshold."""
+    heard = {1: planted_track((5, 0.9), (350, 0.7), steps=400), 2: planted_track((10, 0.65), (12, 0.7))}
+    monkeypatch.setattr(measure, "track", lambda model, samples: heard[int(samples[0])])
+    others = [np.full(3600 * RATE, n, np.int16) for n in (1, 2)]
+    pairs = measure.calibration(random_model(0), measure.Streams([], others))
+    thresholds, rates = zip(*pairs, strict=True)
+    assert sorted(thresholds) == list(thresholds) and sorted(rates, reverse=True) == list(rates)
+    assert rates == (1.5, 0.5, 0.0) and thresholds[1:] == (0.7, 0.9)
+
+
 def test_held_out_clips_are_heard_in_every_condition():
     sound = np.concatenate([quiet(0.3), tone(800, 0.5), quiet(0.3)])
     clip = material.Labelled("w/a", "a", sound)
