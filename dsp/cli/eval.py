@@ -14,21 +14,19 @@ from farfield.model import load_model
 _path = click.Path(path_type=Path)
 
 
-class _Ratio(click.ParamType):
+def _ratios(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[float | None, ...]:
     """Decibels, or `clean`."""
+    return tuple(None if value == "clean" else _ratio(value) for value in values)
 
-    name = "dB"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
-        if value == "clean":
-            return None
-        try:
-            ratio = float(value)
-        except ValueError:
-            ratio = math.nan
-        if not -40 <= ratio <= 80:
-            self.fail(f"got {value!r}, wanted -40 to 80 or the word clean", param, ctx)
-        return ratio
+def _ratio(value: str) -> float:
+    try:
+        ratio = float(value)
+    except ValueError:
+        ratio = math.nan
+    if not -40 <= ratio <= 80:
+        raise click.BadParameter(f"got {value!r}, wanted -40 to 80 or the word clean")
+    return ratio
 
 
 @click.command("eval")
@@ -36,7 +34,7 @@ class _Ratio(click.ParamType):
 @click.option("--positives", multiple=True, required=True, type=_path, metavar="DIR", help="Clips of the word; repeatable.")
 @click.option("--negatives", multiple=True, required=True, type=_path, metavar="DIR", help="Speech without the word; repeatable.")
 @click.option("--noise", multiple=True, type=_path, metavar="DIR", help="Recorded noise, laid under all of it; repeatable.")
-@click.option("--snr-db", multiple=True, type=_Ratio(), metavar="DB|clean",
+@click.option("--snr-db", multiple=True, callback=_ratios, metavar="DB|clean",
               help="Utterances' peak energy over the noise's, one to a part; repeatable. [default: 10]")  # fmt: skip
 @click.option("--peak-dbfs", multiple=True, type=click.FloatRange(-80, 0), default=(-12.0,), show_default=True, metavar="DB",
               help="Level of the loudest frame of utterances; repeatable.")  # fmt: skip

@@ -142,7 +142,8 @@ def _gain(sound: Sound, energy: float) -> float:
 def _noise(paths: Sequence[str], length: int, random: np.random.Generator) -> Sound:
     if not paths:
         return (10 ** (_FLOOR_DBFS / 20) * random.standard_normal(length)).astype(np.float32)
-    pieces, have = [], 0
+    pieces: list[Sound] = []
+    have = 0
     clips = [read(Path(path)) for path in paths]
     while have < length:
         clip = clips[len(pieces) % len(clips)]

@@ -15,19 +15,25 @@ from farfield.training.segments import FEATURE_UNIT, INPUT_UNIT
 LOGIT_STEP = 0.1
 
 
-def to_model(network: Network, *, word: str, detector: Mapping[str, Any], card: Mapping[str, Any]) -> Model:
-    """The int8 model of a trained network. `detector`: the fields that Model reads scores by."""
+def to_model(
+    network: Network, *, word: str, detector: Mapping[str, Any], card: Mapping[str, Any], stricter: float = 0.0
+) -> Model:
+    """The int8 model of a trained network. `detector`: the fields that Model reads scores by.
+
+    stricter: taken off every logit. Scores have 8 bits, so that all logits over 5.5 look alike: what is to be told apart must
+    lie below.
+    """
     multiplier, shift = quantise_multiplier(FEATURE_UNIT / INPUT_UNIT)
     slots = [_slot(design.FIRST_KERNEL, design.FEATURES, -128)]
     layers: list[dict[str, Any]] = []
     step = design.INPUT_SCALE
     source = 0
 
-    def join(module: nn.Module, to: int, step_in: float, step_out: float, channel: int = 0) -> None:
+    def join(module: nn.Module, to: int, step_in: float, step_out: float, channel: int = 0, lower: float = 0.0) -> None:
         assert isinstance(module, Convolution)
         layers.append(
             {"source": source, "source_channel": channel, "target": to, "target_channel": channel}
-            | _integers(module, step_in, step_out)
+            | _integers(module, step_in, step_out, lower)
         )
 
     frames = [max(kernels) for kernels in design.BLOCKS] + [design.LAST]
@@ -49,7 +55,7 @@ def to_model(network: Network, *, word: str, detector: Mapping[str, Any], card: 
         join(network.pointwise[index], source + 1, step, step_out)
         source, step = source + 1, step_out
     slots.append(_slot(1, 1, 0))
-    join(network.last, source + 1, step, LOGIT_STEP)
+    join(network.last, source + 1, step, LOGIT_STEP, lower=stricter)
     slots.append(_slot(1, 1, -128))
     layers.append(
         {"kind": "table", "source": source + 1, "source_channel": 0, "target": source + 2, "target_channel": 0}
@@ -75,7 +81,7 @@ def _array(tensor: Tensor) -> Any:
     return tensor.detach().double().numpy()
 
 
-def _integers(module: Convolution, step_in: float, step_out: float) -> dict[str, Any]:
+def _integers(module: Convolution, step_in: float, step_out: float, lower: float) -> dict[str, Any]:
     depthwise = module.conv.groups > 1
     weights, bias = module.folded()
     steps = _array(weight_steps(weights)).ravel()
@@ -84,7 +90,7 @@ def _integers(module: Convolution, step_in: float, step_out: float) -> dict[str,
     return {
         "kind": "depthwise" if depthwise else "conv",
         "weights": np.ascontiguousarray(rounded[:, 0].T if depthwise else rounded.transpose(0, 2, 1)),
-        "bias": np.rint(_array(bias) / (steps * step_in)).astype(np.int32),
+        "bias": np.rint((_array(bias) - lower) / (steps * step_in)).astype(np.int32),
         "multiplier": multiplier,
         "shift": shift,
         "away_from": len(rounded),

@@ -1,5 +1,6 @@
 """How often a model misses its word, how often it wakes to something else, and how late it decides, on clips held out."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -123,13 +124,13 @@ def figures(
     return Figures(missed, asked, woken, hours, late)
 
 
-def choose(model: Model, on: Streams, wakes_per_hour: float) -> tuple[Model, Figures]:
-    """The smoothing window and threshold that miss least at no more wakes an hour than asked for, and their figures there.
+def choose(models: Sequence[Model], on: Streams, wakes_per_hour: float) -> tuple[int, Model, Figures]:
+    """Which model, smoothing window and threshold miss least at no more wakes an hour than asked for, and the figures there.
 
     Where no threshold keeps to that, the one that wakes least is taken.
     """
-    best: tuple[tuple[bool, float, float], Model, Figures] | None = None
-    for window in _WINDOWS:
+    best: tuple[tuple[bool, float, float], int, Model, Figures] | None = None
+    for (number, model), window in itertools.product(enumerate(models), _WINDOWS):
         tried = replace(model, smoothing_steps=window)
         said = [(word, track(tried, word.samples)) for word in on.words]
         others = [track(tried, samples) for samples in on.others]
@@ -138,9 +139,9 @@ def choose(model: Model, on: Streams, wakes_per_hour: float) -> tuple[Model, Fig
             over = found.woken > wakes_per_hour * on.hours
             rank = (over, found.woken if over else found.miss, -found.woken if over else -threshold)
             if best is None or rank < best[0]:
-                best = (rank, replace(tried, threshold=threshold), found)
+                best = (rank, number, replace(tried, threshold=threshold), found)
     assert best is not None
-    return best[1], best[2]
+    return best[1:]
 
 
 def calibration(model: Model, on: Streams) -> list[list[float]]:

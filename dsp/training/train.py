@@ -23,6 +23,8 @@ from farfield.training.network import weight_count
 
 WAKES_PER_HOUR = 0.5
 """What the threshold is chosen for."""
+STRICTER = (0.0, 2.0, 4.0, 6.0)
+"""Taken off the logits in turn, so that the scores' 8 bits resolve what lies around the threshold."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,10 @@ def train(recipe: Recipe, work: Path, notes: dict[str, Any], say: Callable[[str]
     }
     say(f"measuring on {len(held.positives)} clips of the word and {len(held.negatives)} of other speech, all held out")
     on = measure.streams(held, material.rooms, recipe.seed)
-    judged = export.to_model(nets[0], word=recipe.word, detector=draft, card={"draft": True})
-    chosen, found = measure.choose(judged, on, WAKES_PER_HOUR)
+    judged = [
+        export.to_model(nets[0], word=recipe.word, detector=draft, card={"draft": True}, stricter=logits) for logits in STRICTER
+    ]
+    number, chosen, found = measure.choose(judged, on, WAKES_PER_HOUR)
     card = {
         "made_by": f"farfield {__version__}",
         "recipe": recipe.described(),
@@ -97,7 +101,8 @@ def train(recipe: Recipe, work: Path, notes: dict[str, Any], say: Callable[[str]
     }
     late_ms = card["figures"]["latency_ms"]["median"]
     detector = {name: getattr(chosen, name) for name in ("smoothing_steps", "threshold", "refractory_ms", "word_ms")}
-    shipped = export.to_model(nets[1], word=recipe.word, detector={**detector, "end_lag_ms": late_ms}, card=card)
+    shipped = export.to_model(nets[1], word=recipe.word, detector={**detector, "end_lag_ms": late_ms}, card=card,
+                              stricter=STRICTER[number])  # fmt: skip
     return replace(shipped, card=card)
 
 

@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,6 +89,18 @@ def test_the_integers_say_what_the_quantised_network_says(tmp_path, seed):
     again = load_model(tmp_path / "m.safetensors")
     assert again.scorer().process(raw).tobytes() == model.scorer().process(raw).tobytes()
     assert (again.word, dict(again.card)) == ("word", {"draft": True})
+
+
+def test_a_stricter_model_gives_lower_logits_by_as_much():
+    net, random = settled_network(0)
+    raw = wandering(random, 600)
+    plain, strict = (
+        export.to_model(net, word="word", detector=SETTINGS, card={}, stricter=logits).scorer().process(raw) / 256
+        for logits in (0.0, 2.0)
+    )
+    inside = (plain > 0.05) & (plain < 0.95)
+    logit = np.log(plain[inside] / (1 - plain[inside]))
+    assert inside.sum() > 20 and np.abs(strict[inside] - 1 / (1 + np.exp(2.0 - logit))).max() < 0.06
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -511,13 +524,17 @@ def test_the_threshold_that_misses_least_without_waking(monkeypatch):
     monkeypatch.setattr(measure, "track", track)
     word = [measure.Said("clean", np.full(RATE, 1, np.int16), 4_800, 8_000)]
     on = measure.Streams(word, [np.full(RATE, 2, np.int16)])
-    chosen, found = measure.choose(random_model(0), on, 0.0)
+    _, chosen, found = measure.choose([random_model(0)], on, 0.0)
     assert found.miss == 0 and found.woken == 0
     assert 0.60 - 0.05 * abs(chosen.smoothing_steps - 4) <= chosen.threshold < 0.80 - 0.05 * abs(chosen.smoothing_steps - 4)
-    chosen, found = measure.choose(random_model(0), measure.Streams(word, [np.full(RATE, 1, np.int16)]), 0.0)
+    _, chosen, found = measure.choose([random_model(0)], measure.Streams(word, [np.full(RATE, 1, np.int16)]), 0.0)
     assert found.woken == 0 and found.miss == 1, "what cannot be told from the word is not woken to"
-    chosen, found = measure.choose(random_model(0), measure.Streams(word, [np.full(3600 * RATE, 1, np.int16)]), 1.0)
+    _, chosen, found = measure.choose([random_model(0)], measure.Streams(word, [np.full(3600 * RATE, 1, np.int16)]), 1.0)
     assert found.woken == 1 and found.miss == 0, "one an hour is allowed"
+    deaf, good = (replace(random_model(0), word=name) for name in ("deaf", "good"))
+    monkeypatch.setattr(measure, "track", lambda model, samples: planted_track((50, 0.9 if model.word == "good" else 0.2)))
+    number, chosen, found = measure.choose([deaf, good, deaf], measure.Streams(word, []), 1.0)
+    assert number == 1 and chosen.word == "good" and found.miss == 0
 
 
 def test_a_calibration_falls_as_thresholds_rise(monkeypatch):
