@@ -1,6 +1,7 @@
-"""Fitting the network to segments: made once into files, then gone over with hard negatives weighing more and more.
+"""Fitting the network to segments: made once into files, gone over with hard negatives weighing more and more, then once
+more with what woke it in everything that it may not wake to.
 
-Both halves can be cut short and taken up again: each file of segments and each round depends on its number and the seed alone.
+All of it can be cut short and taken up again: each file of segments and each round depends on its number and the seed alone.
 """
 
 import os
@@ -15,12 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from farfield import kernels
+from farfield.model import Model
 from farfield.profile import RATE
+from farfield.training import augment, export
 from farfield.training import network as design
+from farfield.training.augment import Sound
 from farfield.training.network import Network
-from farfield.training.segments import NO_WORD, WINDOWS, Material, features, segment
+from farfield.training.segments import NO_WORD, WINDOWS, Material, around, features, segment
 
 Progress = Callable[[str, int, int], None]
+Pool = tuple[NDArray[np.uint8], NDArray[np.int32]]
 PER_FILE = 500
 ROUND = 250  # optimiser steps
 POSITIVES, NEGATIVES = 64, 160  # segments in a batch
@@ -32,7 +38,14 @@ _QUANTISE_FROM, _AVERAGE_FROM = 0.7, 0.85  # of the rounds
 _NEGATIVE_WEIGHT = (4.0, 25.0)  # against the word's, ramped over the first six tenths of the steps
 _HARD_SHARE = (0.5, 0.05)  # of the steps that should say no, over the same tenths
 
+_MINED_SHARE = 0.3  # of the negatives, once there are any
+_WOKEN = 64  # of 255: from which score on a place is worth learning from
+_LEAST = RATE // 10  # samples of a sound that must have been heard before it can be to blame
+_REFIT_RATE_MOST = 4e-4
+_PLAIN = {"smoothing_steps": 1, "threshold": 0.5, "refractory_ms": 0, "end_lag_ms": 0, "word_ms": 500}
+
 _material: Material | None = None
+_model: Model | None = None
 
 
 def make_segments(material: Material, folder: Path, counts: tuple[int, int], seed: int, progress: Progress) -> None:
@@ -45,14 +58,18 @@ def make_segments(material: Material, folder: Path, counts: tuple[int, int], see
             progress("segments", done, len(jobs))
 
 
-def _share(material: Material) -> None:
-    global _material
-    _material = material
+def _share(material: Material, model: Model | None = None) -> None:
+    global _material, _model
+    _material, _model = material, model
     os.nice(5)
 
 
 def _file(folder: Path, positive: int, number: int) -> Path:
-    return folder / f"{'word' if positive else 'other'}-{number:04}.npz"
+    return _named(folder, "word" if positive else "other", number)
+
+
+def _named(folder: Path, kind: str, number: int) -> Path:
+    return folder / f"{kind}-{number:04}.npz"
 
 
 def _make(job: tuple[Path, int, int, int]) -> None:
@@ -69,9 +86,62 @@ def _make(job: tuple[Path, int, int, int]) -> None:
     part.replace(path)
 
 
-def load(folder: Path, positive: bool) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+def mine(material: Material, net: Network, folder: Path, count: int, seed: int, progress: Progress) -> int:
+    """Fill `folder` with `count` segments around what the network takes for the word and is none; of how many places.
+
+    Where it is never woken nothing is made. What is there already stays.
+    """
+    model = export.to_model(net, word="word", detector=_PLAIN, card={})
+    sounds = [*material.speech, *material.near, *material.noise]
+    places: list[tuple[int, int]] = []
+    with ProcessPoolExecutor(initializer=_share, initargs=(material, model)) as pool:
+        found = pool.map(_wakes, sounds, chunksize=32)
+        for number, ends in enumerate(found):
+            places += [(number, end) for end in ends]
+            if number % 500 == 0:
+                progress("listening for false accepts", number, len(sounds))
+        if not places:
+            return 0
+        jobs = [(folder, places, n, seed) for n in range(-(-count // PER_FILE)) if not _named(folder, "mined", n).exists()]
+        for done, _ in enumerate(pool.map(_make_mined, jobs), 1):
+            progress("segments of false accepts", done, len(jobs))
+    return len(places)
+
+
+def _wakes(sound: Sound) -> list[int]:
+    """The samples at which the model is surest of the word, one a second at most, in a sound that has none."""
+    assert _model is not None
+    lead = RATE
+    heard = np.concatenate([np.zeros(lead, np.int16), augment.to_int16(0.5 * sound / (np.abs(sound).max() + 1e-9))])
+    scores = _model.scorer().process(kernels.Features().process(heard))
+    ends = []
+    for step in np.argsort(scores)[::-1].tolist():
+        if scores[step] < _WOKEN:
+            break
+        at = 480 + 160 * (design.STRIDE * (step + 1) - 1) - lead
+        if at > _LEAST and all(abs(at - other) > RATE for other in ends):
+            ends.append(at)
+    return ends
+
+
+def _make_mined(job: tuple[Path, list[tuple[int, int]], int, int]) -> None:
+    folder, places, number, seed = job
+    assert _material is not None
+    sounds = [*_material.speech, *_material.near, *_material.noise]
+    seen = np.empty((PER_FILE, WINDOWS, design.FEATURES), np.uint8)
+    for n in range(PER_FILE):
+        random = np.random.default_rng([seed, 3, number, n])
+        which, end = places[random.integers(len(places))]
+        seen[n] = features(around(_material, sounds[which], end, random))
+    path = _named(folder, "mined", number)
+    part = path.with_suffix(".part.npz")
+    np.savez(part, features=seen, ends=np.full(PER_FILE, NO_WORD, np.int32))
+    part.replace(path)
+
+
+def load(folder: Path, kind: str) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Features (segments, windows, 40) and the sample at which the word ends in each, or NO_WORD."""
-    files = sorted(path for path in folder.glob(f"{'word' if positive else 'other'}-*.npz") if ".part" not in path.name)
+    files = sorted(path for path in folder.glob(f"{kind}-*.npz") if ".part" not in path.name)
     seen = np.empty((PER_FILE * len(files), WINDOWS, design.FEATURES), np.uint8)
     ends = np.empty(PER_FILE * len(files), np.int32)
     for n, path in enumerate(files):
@@ -83,12 +153,24 @@ def load(folder: Path, positive: bool) -> tuple[NDArray[np.uint8], NDArray[np.in
 
 def fit(folder: Path, rounds: int, seed: int, progress: Progress) -> Network:
     """A network fitted to the folder's segments over `rounds` rounds; its state is kept in the folder after each."""
-    positive, negative = load(folder, True), load(folder, False)
     torch.manual_seed(seed)
     net = Network()
-    optimiser = torch.optim.AdamW(net.parameters(), _RATE_MOST, weight_decay=_WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE_MOST, total_steps=rounds * ROUND, pct_start=0.15)
-    state = folder / "fit.pt"
+    pools = [load(folder, "word"), load(folder, "other")]
+    return _go_over(net, pools, folder / "fit.pt", rounds, seed, progress, _RATE_MOST, quantise_from=_QUANTISE_FROM)
+
+
+def refit(net: Network, folder: Path, rounds: int, seed: int, progress: Progress) -> Network:
+    """A fitted network, fitted further with the segments of its false accepts among the others."""
+    pools = [load(folder, "word"), load(folder, "other"), load(folder, "mined")]
+    return _go_over(net, pools, folder / "refit.pt", rounds, seed, progress, _REFIT_RATE_MOST, quantise_from=0.0)
+
+
+def _go_over(
+    net: Network, pools: list[Pool], state: Path, rounds: int, seed: int, progress: Progress, rate: float, quantise_from: float
+) -> Network:
+    optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=rounds * ROUND, pct_start=0.15)
+    ramp = 0.6 if quantise_from else 0.0
     first, average = 0, {}
     if state.exists():
         held = torch.load(state, weights_only=True)
@@ -98,10 +180,10 @@ def fit(folder: Path, rounds: int, seed: int, progress: Progress) -> Network:
         first, average = held["round"], held["average"]
     for number in range(first, rounds):
         net.train()
-        if number >= int(rounds * _QUANTISE_FROM):
+        if number >= int(rounds * quantise_from):
             net.quantise()
         random = np.random.default_rng([seed, number])
-        losses = [_step(net, optimiser, schedule, positive, negative, random) for _ in range(ROUND)]
+        losses = [_step(net, optimiser, schedule, pools, ramp, random) for _ in range(ROUND)]
         if number >= int(rounds * _AVERAGE_FROM):
             for name, value in net.state_dict().items():
                 average[name] = average.get(name, 0) + value.double()
@@ -134,12 +216,14 @@ def _step(
     net: Network,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.OneCycleLR,
-    positive: tuple[NDArray[np.uint8], NDArray[np.int32]],
-    negative: tuple[NDArray[np.uint8], NDArray[np.int32]],
+    pools: list[Pool],
+    ramp: float,
     random: np.random.Generator,
 ) -> tuple[float, float]:
     """One optimiser step; the mean loss on the word's steps and on the hardest of the others."""
-    picks = [(part, np.sort(random.integers(0, len(part[0]), n))) for part, n in ((positive, POSITIVES), (negative, NEGATIVES))]
+    mined = int(NEGATIVES * _MINED_SHARE) if len(pools) > 2 else 0
+    counts_of = (POSITIVES, NEGATIVES - mined, mined)
+    picks = [(part, np.sort(random.integers(0, len(part[0]), n))) for part, n in zip(pools, counts_of, strict=False)]
     offset = int(random.integers(0, design.STRIDE))  # of the steps against the segments
     seen = np.concatenate([part[0][pick][:, offset:] for part, pick in picks])
     ends = np.concatenate([part[1][pick] for part, pick in picks])
@@ -152,7 +236,7 @@ def _step(
     loss = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * counts
     on_word = (loss * wanted).sum() / wanted.sum().clamp(min=1)
     others = loss * (1 - wanted)
-    done = min(1.0, schedule.last_epoch / (0.6 * schedule.total_steps))
+    done = min(1.0, schedule.last_epoch / (ramp * schedule.total_steps)) if ramp else 1.0
     weight = _NEGATIVE_WEIGHT[0] + (_NEGATIVE_WEIGHT[1] - _NEGATIVE_WEIGHT[0]) * done
     share = _HARD_SHARE[0] + (_HARD_SHARE[1] - _HARD_SHARE[0]) * done
     hardest = torch.topk(others.flatten(), int(others.numel() * share)).values.mean()

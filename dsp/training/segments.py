@@ -58,6 +58,24 @@ def segment(material: Material, positive: bool, number: int, seed: int) -> tuple
     """Samples (int16, FRAMES) and the sample at which the word ends, or NO_WORD."""
     random = np.random.default_rng([seed, number, int(positive)])
     track, end = _positive(material, random) if positive else (_talk(material, random), NO_WORD)
+    return _heard(material, track, positive, random), end
+
+
+def around(material: Material, sound: Sound, at: int, random: np.random.Generator) -> NDArray[np.int16]:
+    """Samples (int16, FRAMES) with what `sound` holds up to `at` and a little more in them; half of the time in another voice."""
+    tempo = 1.0
+    if random.random() < 0.5:
+        sound, tempo = _another_voice(sound, random)
+    track = np.zeros(FRAMES, np.float32)
+    end = int(random.uniform(2.0, 2.9) * RATE)
+    start = int(at / tempo) - end
+    piece = _faded(sound[max(0, start) : start + FRAMES])
+    track[max(0, -start) : max(0, -start) + len(piece)] = piece / (augment.speech_level(piece) + 1e-9)
+    return _heard(material, track, False, random)
+
+
+def _heard(material: Material, track: Sound, positive: bool, random: np.random.Generator) -> NDArray[np.int16]:
+    """The track through another microphone, room, noise and codec, at some level."""
     if random.random() < 0.6:
         track = augment.equalised(track, random)
     level = augment.speech_level(track)
@@ -72,7 +90,7 @@ def segment(material: Material, positive: bool, number: int, seed: int) -> tuple
         track = augment.codec(0.5 * track / (np.abs(track).max() + 1e-9), random)
     peak_db = random.uniform(-40, 3)  # above 0 it clips
     track = track * (10 ** (peak_db / 20) / (np.abs(track).max() + 1e-9))
-    return augment.to_int16(track), end
+    return augment.to_int16(track)
 
 
 def _positive(material: Material, random: np.random.Generator) -> tuple[Sound, int]:

@@ -17,7 +17,7 @@ from farfield.errors import InputError
 from farfield.model import Model
 from farfield.training import export, measure
 from farfield.training.clips import word_span
-from farfield.training.fit import PER_FILE, ROUND, Progress, fit, make_segments
+from farfield.training.fit import PER_FILE, ROUND, Progress, fit, make_segments, mine, refit
 from farfield.training.material import collect
 from farfield.training.network import weight_count
 
@@ -63,8 +63,11 @@ def train(recipe: Recipe, work: Path, notes: dict[str, Any], say: Callable[[str]
         folder = work / ("held-out" if held_out else "all")
         mixed, _ = material.split(held_out, recipe.seed)
         make_segments(mixed, folder, (recipe.others, recipe.words), recipe.seed, progress)
-        nets.append(fit(folder, recipe.rounds, recipe.seed, progress))
-        say(f"{folder.name}: fitted")
+        net = fit(folder, recipe.rounds, recipe.seed, progress)
+        if places := mine(mixed, net, folder, recipe.others // 4, recipe.seed, progress):
+            net = refit(net, folder, max(4, recipe.rounds * 2 // 7), recipe.seed, progress)
+        nets.append(net)
+        say(f"{folder.name}: fitted, and fitted again with {places} places at which it had been woken")
     _, held = material.split(True, recipe.seed)
     ends = [word_span(clip.samples) for clip in material.positives] or [word_span(samples) for samples in material.spoken]
     draft = {

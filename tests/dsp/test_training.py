@@ -242,8 +242,8 @@ def test_segments_are_made_once(tiny, tmp_path):
     told = []
     fit.make_segments(simple_material(), tmp_path, (12, 7), 3, lambda *what: told.append(what))
     assert told == [("segments", 4, 4)] and (tmp_path / "word-0000.npz").stat().st_mtime_ns == stamp
-    assert np.array_equal(fit.load(tmp_path, False)[0][6:], load_bytes(made["other-0001.npz"], tmp_path)["features"])
-    features, ends = fit.load(tmp_path, True)
+    assert np.array_equal(fit.load(tmp_path, "other")[0][6:], load_bytes(made["other-0001.npz"], tmp_path)["features"])
+    features, ends = fit.load(tmp_path, "word")
     assert features.shape == (12, segments.WINDOWS, 40) and (ends > 0).all()
 
 
@@ -478,6 +478,61 @@ def test_speech_level_is_that_of_the_louder_half():
     room = np.zeros(100, np.float32)
     room[[0, 50]] = 1.0, 0.5
     assert augment.in_room(np.eye(1, 200, dtype=np.float32)[0], room)[[0, 50]] == pytest.approx([1, 0.5], abs=1e-6)
+
+
+# --- what wakes it
+
+
+class Scores:
+    """A model whose scorer says 255 at the first of the given steps, 254 at the next and so on, and 10 elsewhere."""
+
+    def __init__(self, *steps):
+        self.steps = steps
+
+    def scorer(self):
+        return self
+
+    def process(self, features):
+        made = np.full(len(features) // design.STRIDE, 10, np.uint8)
+        for less, step in enumerate(self.steps):
+            made[step] = 255 - less
+        return made
+
+
+def test_a_false_accept_is_where_the_scorer_had_heard_it(monkeypatch):
+    """Step s has heard 480 + 160 (3 s + 2) samples, of which the first second is quiet; near it no second one counts."""
+    monkeypatch.setattr(fit, "_model", Scores(60, 70, 10, 120))
+    assert fit._wakes(tone(500, 4.0)) == [480 + 160 * (3 * step + 2) - RATE for step in (60, 120)]
+    monkeypatch.setattr(fit, "_model", Scores())
+    assert fit._wakes(tone(500, 4.0)) == []
+
+
+@given(seed=st.integers(0, 200), at=st.integers(RATE // 5, 5 * RATE))
+def test_a_segment_around_a_place_holds_what_led_to_it(seed, at):
+    """A burst of 3 kHz that ends there ends 2.0 to 2.9 s into the segment, in whatever voice."""
+    sound = quiet(6.0).copy()
+    sound[at - 1_600 : at] += tone(3_000, 0.1)
+    samples = segments.around(simple_material(), sound, at, np.random.default_rng(seed))
+    assert samples.shape == (segments.FRAMES,) and samples.dtype == np.int16
+    frames = samples[: len(samples) // 800 * 800].reshape(-1, 800).astype(float)
+    band = np.abs(np.fft.rfft(frames * np.hanning(800), axis=1))[:, 115:190].max(axis=1)  # 2.3 to 3.8 kHz
+    assert 1.8 <= 0.05 * np.argmax(band) <= 2.95
+
+
+def test_mined_segments_are_made_once_and_not_where_nothing_woke_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "PER_FILE", 4)
+    monkeypatch.setattr(fit, "_WOKEN", 0)
+    net, _ = settled_network(0)
+    places = fit.mine(simple_material(), net, tmp_path, 6, 1, silent)
+    assert places >= 3
+    seen, ends = fit.load(tmp_path, "mined")
+    assert seen.shape == (8, segments.WINDOWS, 40) and (ends == segments.NO_WORD).all()
+    assert len(np.unique(seen[:, 200], axis=0)) > 4
+    stamp = (tmp_path / "mined-0001.npz").stat().st_mtime_ns
+    assert fit.mine(simple_material(), net, tmp_path, 6, 1, silent) == places
+    assert (tmp_path / "mined-0001.npz").stat().st_mtime_ns == stamp
+    monkeypatch.setattr(fit, "_WOKEN", 256)
+    assert fit.mine(simple_material(), net, tmp_path / "none", 6, 1, silent) == 0
 
 
 # --- measuring
