@@ -33,11 +33,12 @@ POSITIVES, NEGATIVES = 64, 160  # segments in a batch
 _EARLIEST_S, _LATEST_S = 0.0, 0.24  # after the word's end: where a step must say yes
 _UNCERTAIN_S = (-0.12, 0.75)  # around it: where a step may say either
 _RATE_MOST, _WEIGHT_DECAY = 1.5e-3, 1e-2
-_FROM_START = 0.5  # of the batches begin a stream, whose first second may neither fire nor miss
+_FROM_START = 0.35  # of the further fitting's batches begin a stream, whose first second may neither fire nor miss
 _QUANTISE_FROM, _AVERAGE_FROM = 0.7, 0.85  # of the rounds
 _NEGATIVE_WEIGHT = (4.0, 25.0)  # against the word's, ramped over the first six tenths of the steps
 _HARD_SHARE = (0.5, 0.05)  # of the steps that should say no, over the same tenths
 
+MINED = ("mined",)  # one name for each time that a network's false accepts are looked for
 _MINED_SHARE = 0.3  # of the negatives, once there are any
 _WOKEN = 64  # of 255: from which score on a place is worth learning from
 _LEAST = RATE // 10  # samples of a sound that must have been heard before it can be to blame
@@ -86,10 +87,10 @@ def _make(job: tuple[Path, int, int, int]) -> None:
     part.replace(path)
 
 
-def mine(material: Material, net: Network, folder: Path, count: int, seed: int, progress: Progress) -> int:
-    """Fill `folder` with `count` segments around what the network takes for the word and is none; of how many places.
+def mine(material: Material, net: Network, folder: Path, kind: str, count: int, seed: int, progress: Progress) -> int:
+    """Fill `folder` with `count` segments of a `kind` in MINED around what the network takes for the word and is none.
 
-    Where it is never woken nothing is made. What is there already stays.
+    Returns how many such places there are. Where it is never woken nothing is made. What is there already stays.
     """
     model = export.to_model(net, word="word", detector=_PLAIN, card={})
     sounds = [*material.speech, *material.near, *material.noise]
@@ -102,7 +103,8 @@ def mine(material: Material, net: Network, folder: Path, count: int, seed: int, 
                 progress("listening for false accepts", number, len(sounds))
         if not places:
             return 0
-        jobs = [(folder, places, n, seed) for n in range(-(-count // PER_FILE)) if not _named(folder, "mined", n).exists()]
+        todo = [n for n in range(-(-count // PER_FILE)) if not _named(folder, kind, n).exists()]
+        jobs = [(folder, kind, places, n, seed) for n in todo]
         for done, _ in enumerate(pool.map(_make_mined, jobs), 1):
             progress("segments of false accepts", done, len(jobs))
     return len(places)
@@ -124,16 +126,16 @@ def _wakes(sound: Sound) -> list[int]:
     return ends
 
 
-def _make_mined(job: tuple[Path, list[tuple[int, int]], int, int]) -> None:
-    folder, places, number, seed = job
+def _make_mined(job: tuple[Path, str, list[tuple[int, int]], int, int]) -> None:
+    folder, kind, places, number, seed = job
     assert _material is not None
     sounds = [*_material.speech, *_material.near, *_material.noise]
     seen = np.empty((PER_FILE, WINDOWS, design.FEATURES), np.uint8)
     for n in range(PER_FILE):
-        random = np.random.default_rng([seed, 3, number, n])
+        random = np.random.default_rng([seed, 3 + MINED.index(kind), number, n])
         which, end = places[random.integers(len(places))]
         seen[n] = features(around(_material, sounds[which], end, random))
-    path = _named(folder, "mined", number)
+    path = _named(folder, kind, number)
     part = path.with_suffix(".part.npz")
     np.savez(part, features=seen, ends=np.full(PER_FILE, NO_WORD, np.int32))
     part.replace(path)
@@ -159,10 +161,11 @@ def fit(folder: Path, rounds: int, seed: int, progress: Progress) -> Network:
     return _go_over(net, pools, folder / "fit.pt", rounds, seed, progress, _RATE_MOST, quantise_from=_QUANTISE_FROM)
 
 
-def refit(net: Network, folder: Path, rounds: int, seed: int, progress: Progress) -> Network:
-    """A fitted network, fitted further with the segments of its false accepts among the others."""
-    pools = [load(folder, "word"), load(folder, "other"), load(folder, "mined")]
-    return _go_over(net, pools, folder / "refit.pt", rounds, seed, progress, _REFIT_RATE_MOST, quantise_from=0.0)
+def refit(net: Network, folder: Path, kind: str, rounds: int, seed: int, progress: Progress) -> Network:
+    """A fitted network, fitted further with the segments of false accepts, up to those of a `kind`, among the others."""
+    seen, ends = zip(*(load(folder, name) for name in MINED[: MINED.index(kind) + 1]), strict=True)
+    pools = [load(folder, "word"), load(folder, "other"), (np.concatenate(seen), np.concatenate(ends))]
+    return _go_over(net, pools, folder / f"fit-{kind}.pt", rounds, seed, progress, _REFIT_RATE_MOST, quantise_from=0.0)
 
 
 def _go_over(
@@ -227,9 +230,11 @@ def _step(
     offset = int(random.integers(0, design.STRIDE))  # of the steps against the segments
     seen = np.concatenate([part[0][pick][:, offset:] for part, pick in picks])
     ends = np.concatenate([part[1][pick] for part, pick in picks])
+    from_start = len(pools) > 2 and bool(random.random() < _FROM_START)
+    if from_start:
+        _begin_with_the_word(seen, ends, random)
     _mask(seen, random)
     x = torch.from_numpy(seen).permute(0, 2, 1).float() * design.INPUT_SCALE
-    from_start = bool(random.random() < _FROM_START)
     logits = net(x, from_start)
     field = design.STRIDE if from_start else design.receptive_frames()
     wanted, counts = _targets(ends, offset + field, logits.shape[1])
@@ -248,11 +253,20 @@ def _step(
     return float(on_word.detach()), float(hardest.detach())
 
 
+def _begin_with_the_word(seen: NDArray[np.uint8], ends: NDArray[np.int32], random: np.random.Generator) -> None:
+    """Drops what comes before the word in six of ten segments: a stream may begin with it as well as with anything else."""
+    for one in np.flatnonzero((ends != NO_WORD) & (random.random(len(ends)) < 0.6)):
+        dropped = max(0, int(ends[one] - random.uniform(0.45, 1.0) * RATE) // 160)
+        seen[one, : seen.shape[1] - dropped] = seen[one, dropped:].copy()
+        seen[one, seen.shape[1] - dropped :] = 0
+        ends[one] -= 160 * dropped
+
+
 def _mask(seen: NDArray[np.uint8], random: np.random.Generator) -> None:
     """Takes a few neighbouring channels out of half of the segments, each its own (Park et al., "SpecAugment", 2019)."""
     for one in np.flatnonzero(random.random(len(seen)) < 0.5):
         lowest = int(random.integers(0, design.FEATURES - 1))
-        seen[one, :, lowest : lowest + int(random.integers(1, 8))] = 0
+        seen[one, :, lowest : lowest + int(random.integers(1, 6))] = 0
 
 
 def _targets(ends: NDArray[np.int32], frames: int, steps: int) -> tuple[Tensor, Tensor]:

@@ -17,12 +17,12 @@ from farfield.errors import InputError
 from farfield.model import Model
 from farfield.training import export, measure
 from farfield.training.clips import word_span
-from farfield.training.fit import PER_FILE, ROUND, Progress, fit, make_segments, mine, refit
+from farfield.training.fit import MINED, PER_FILE, ROUND, Progress, fit, make_segments, mine, refit
 from farfield.training.material import collect
 from farfield.training.network import weight_count
 
 WAKES_PER_HOUR = 1.0
-"""What the threshold is chosen for, over speech almost without pause: a fifth of that where somebody speaks a fifth of the time."""
+"""What the threshold is chosen for, in speech almost without pause: a fifth of it where one speaks a fifth of the time."""
 STRICTER = (0.0, 2.0, 4.0, 6.0)
 """Taken off the logits in turn, so that the scores' 8 bits resolve what lies around the threshold."""
 
@@ -64,10 +64,14 @@ def train(recipe: Recipe, work: Path, notes: dict[str, Any], say: Callable[[str]
         mixed, _ = material.split(held_out, recipe.seed)
         make_segments(mixed, folder, (recipe.others, recipe.words), recipe.seed, progress)
         net = fit(folder, recipe.rounds, recipe.seed, progress)
-        if places := mine(mixed, net, folder, recipe.others // 4, recipe.seed, progress):
-            net = refit(net, folder, max(4, recipe.rounds * 2 // 7), recipe.seed, progress)
+        say(f"{folder.name}: fitted")
+        for kind in MINED:
+            places = mine(mixed, net, folder, kind, recipe.others // 4, recipe.seed, progress)
+            if not places:
+                break
+            net = refit(net, folder, kind, max(4, recipe.rounds * 2 // 7), recipe.seed, progress)
+            say(f"{folder.name}: fitted further with {places} places at which it had been woken")
         nets.append(net)
-        say(f"{folder.name}: fitted, and fitted again with {places} places at which it had been woken")
     _, held = material.split(True, recipe.seed)
     ends = [word_span(clip.samples) for clip in material.positives] or [word_span(samples) for samples in material.spoken]
     draft = {

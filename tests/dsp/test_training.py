@@ -480,6 +480,24 @@ def test_speech_level_is_that_of_the_louder_half():
     assert augment.in_room(np.eye(1, 200, dtype=np.float32)[0], room)[[0, 50]] == pytest.approx([1, 0.5], abs=1e-6)
 
 
+# --- beginnings
+
+
+def test_streams_that_begin_with_the_word_keep_it_whole():
+    """Marks at each word's end move with it; what has no word stays as it was."""
+    random = np.random.default_rng(5)
+    seen = np.zeros((40, segments.WINDOWS, 40), np.uint8)
+    ends = np.full(40, 2 * RATE, np.int32)
+    ends[30:] = segments.NO_WORD
+    seen[:30, 2 * RATE // 160] = 200
+    seen[30:, 7] = 100
+    fit._begin_with_the_word(seen, ends, random)
+    moved = ends[:30] != 2 * RATE
+    assert 10 <= moved.sum() <= 25 and (ends[30:] == segments.NO_WORD).all() and (seen[30:, 7] == 100).all()
+    assert all(seen[n, ends[n] // 160].min() == 200 and (seen[n] == 200).sum() == 40 for n in range(30))
+    assert ((ends[:30][moved] >= 0.44 * RATE) & (ends[:30][moved] <= 1.01 * RATE)).all()
+
+
 # --- what wakes it
 
 
@@ -523,16 +541,16 @@ def test_mined_segments_are_made_once_and_not_where_nothing_woke_it(tmp_path, mo
     monkeypatch.setattr(fit, "PER_FILE", 4)
     monkeypatch.setattr(fit, "_WOKEN", 0)
     net, _ = settled_network(0)
-    places = fit.mine(simple_material(), net, tmp_path, 6, 1, silent)
+    places = fit.mine(simple_material(), net, tmp_path, "mined", 6, 1, silent)
     assert places >= 3
     seen, ends = fit.load(tmp_path, "mined")
     assert seen.shape == (8, segments.WINDOWS, 40) and (ends == segments.NO_WORD).all()
     assert len(np.unique(seen[:, 200], axis=0)) > 4
     stamp = (tmp_path / "mined-0001.npz").stat().st_mtime_ns
-    assert fit.mine(simple_material(), net, tmp_path, 6, 1, silent) == places
+    assert fit.mine(simple_material(), net, tmp_path, "mined", 6, 1, silent) == places
     assert (tmp_path / "mined-0001.npz").stat().st_mtime_ns == stamp
     monkeypatch.setattr(fit, "_WOKEN", 256)
-    assert fit.mine(simple_material(), net, tmp_path / "none", 6, 1, silent) == 0
+    assert fit.mine(simple_material(), net, tmp_path / "none", "mined", 6, 1, silent) == 0
 
 
 # --- measuring
