@@ -116,7 +116,7 @@ def _wakes(sound: Sound) -> list[int]:
     lead = RATE
     heard = np.concatenate([np.zeros(lead, np.int16), augment.to_int16(0.5 * sound / (np.abs(sound).max() + 1e-9))])
     scores = _model.scorer().process(kernels.Features().process(heard))
-    ends = []
+    ends: list[int] = []
     for step in np.argsort(scores)[::-1].tolist():
         if scores[step] < _WOKEN:
             break
