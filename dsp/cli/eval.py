@@ -94,7 +94,12 @@ def evaluate(
             run.draw(result, plot)
         except OSError as error:
             raise InputError(f"{plot}: cannot be written ({error.strerror}); wanted a file in a folder that is there") from None
-    kept = run.keep_clips(result, work, clips) if clips is not None else 0
+    kept = 0
+    if clips is not None:
+        try:
+            kept = run.keep_clips(result, work, clips)
+        except OSError as error:
+            raise InputError(f"{clips}: cannot be written ({error.strerror or error}); wanted a folder") from None
     found = run.as_json(result)
     if as_json:
         print(json.dumps(found))

@@ -98,8 +98,8 @@ def train(recipe: Recipe, work: Path, notes: dict[str, Any], say: Callable[[str]
             "synthetic": len(material.spoken) + len(material.near) + len(material.sentences),
         },
         "figures": {
-            "on": "people and noises that the measured network had not been trained on; the network in this file, of the same "
-            "recipe, was trained on them too",
+            "on": "people and noises that the measured network had not been trained on, but that chose threshold and smoothing; "
+            "the network in this file, of the same recipe, was trained on them too",
             "people_held_out": sorted({clip.person for clip in held.positives}),
             **measure.as_card(found),
         },

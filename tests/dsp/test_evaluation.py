@@ -235,6 +235,7 @@ def test_as_many_processes_as_one_likes_find_the_same(folders):
         (["--executor", "0"], "--executor: got '0'"),
         (["--noise", "nowhere"], "nowhere: no such folder"),
         (["--room", "nowhere.wav"], "nowhere.wav: no such file"),
+        (["--clips", "/dev/null/clips"], "/dev/null/clips: cannot be written"),
         (["--plot", "nowhere/det.png"], "nowhere/det.png: cannot be written"),
     ],
 )
