@@ -37,6 +37,7 @@ _CONSONANTS = {
 }  # fmt: skip
 _PHONES = (*_VOWELS, *_CONSONANTS)
 _ONE_MORE = 0.8  # cost of a sound more or less; of a weak vowel or a breath, half of it
+_WEAK = 0.35  # cost of any vowel for the weak one, to which any can be reduced
 _BEYOND = 0.1  # cost of each further sound of a word that only begins or ends like the phrase
 _NEAREST = 12  # words taken for each half of a join
 _SHAKEN = 0.25  # mean of what the seed adds to each distance, so that another seed draws others of the near
@@ -52,15 +53,18 @@ Ranked = list[tuple[float, str]]  # how far each text is from the phrase, the ne
 def near_misses(phrase: str, count: int, seed: int) -> list[str]:
     """`count` different phrases that sound like `phrase` and do not hold it, the same for the same seed.
 
-    They are taken in turn from: nearest words, words that begin or end like it, joins of two words, parts of it, its syllables
-    and words in another order, and for several words the phrase with one of them swapped. No two of them sound the same.
+    They are taken in turn from: nearest words; words that begin or end like it; words written like it; joins of two words;
+    parts of it; its syllables and words in another order; for several words, one of them swapped. No two sound the same.
     InputError: no English words in the phrase, a count below 1 or beyond what there is, no lexicon, no flite for other words.
     """
     if count < 1:
         raise InputError(f"near-misses: got a count of {count}, wanted 1 or more")
     words = _words(phrase)
     random = np.random.default_rng(seed)
-    kinds = (_whole(words, count), _alike(words, count), _joins(words), _parts(words), _orders(words), _swaps(words))
+    kinds = (
+        _whole(words, count), _alike(words, count), _spelled(words, count),
+        _joins(words), _parts(words), _orders(words), _swaps(words),
+    )  # fmt: skip
     shaken = [[text for _, text in sorted((far + random.exponential(_SHAKEN), text) for far, text in kind)] for kind in kinds]
     taken: dict[Phones, str] = {}
     for text in itertools.chain.from_iterable(itertools.zip_longest(*shaken)):
@@ -215,6 +219,8 @@ def _substitution(a: str, b: str) -> float:
     if a == b:
         return 0.0
     if a in _VOWELS and b in _VOWELS:
+        if "ax" in (a, b):
+            return _WEAK
         return min(0.2 + 0.07 * sum(abs(x - y) for x, y in zip(_VOWELS[a], _VOWELS[b], strict=True)), 0.8)
     if a in _VOWELS or b in _VOWELS:
         return 1.4
@@ -286,16 +292,29 @@ def _alike(words: Sequence[str], count: int) -> Ranked:
     return _nearest(_distances(phones)[1], count + 50) + _nearest(_distances_from_the_end(phones)[1], count + 50)
 
 
+def _spelled(words: Sequence[str], count: int) -> Ranked:
+    """Words that are written like the beginning of the phrase: relatives of it, which may sound rather unlike."""
+    letters = "".join(words)
+    shared = {
+        word: sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(word, letters, strict=False)))
+        for word in _lexicon().sounds
+        if word[0] == letters[0]
+    }
+    least = max(3, len(letters) // 2)
+    ranked = sorted((len(letters) - same + _BEYOND * len(word), word) for word, same in shared.items() if same >= least)
+    return ranked[: count + 50]
+
+
 def _joins(words: Sequence[str]) -> Ranked:
-    """Two words, the first near the beginning of the phrase and the second near the rest, wherever it is cut."""
+    """Two words, the first near the beginning of the phrase and the second beginning like the rest, wherever it is cut."""
     phones = _flat(_sounds(" ".join(words))[0])
-    firsts, seconds = _distances(phones)[0], _distances_from_the_end(phones)[0]
+    firsts = _distances(phones)[0]
     return [
         (far + further, f"{first} {second}")
         for cut in range(1, len(phones))
         if any(phone in _VOWELS for phone in phones[:cut]) and any(phone in _VOWELS for phone in phones[cut:])
         for far, first in _nearest(firsts[cut], _NEAREST)
-        for further, second in _nearest(seconds[len(phones) - cut], _NEAREST)
+        for further, second in _nearest(_distances(phones[cut:])[1], _NEAREST)
     ]
 
 
