@@ -1,5 +1,6 @@
 """`farfield train`: from folders of clips to a wake-word model."""
 
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -9,75 +10,109 @@ from farfield.cli.shared import need, note, progress_bar
 from farfield.errors import InputError
 
 _path = click.Path(path_type=Path)
+_NEAR_MISSES = 220  # found in the lexicon for a word
 
 
 @click.command()
-@click.argument("word")
-@click.option("--positives", multiple=True, required=True, type=_path, metavar="DIR", help="Clips of the word; repeatable.")
-@click.option("--negatives", multiple=True, required=True, type=_path, metavar="DIR", help="Speech without the word; repeatable.")
+@click.argument("words", nargs=-1, required=True, metavar="WORD...")
+@click.option("--positives", multiple=True, type=_path, metavar="DIR",
+              help="Clips of the word; repeatable. With several words, one folder each, in their order.")  # fmt: skip
+@click.option("--negatives", multiple=True, type=_path, metavar="DIR", help="Speech without the words; repeatable.")
 @click.option("--noise", multiple=True, type=_path, metavar="DIR", help="Recorded noise; repeatable.")
-@click.option("--near", type=_path, metavar="FILE",
-              help="Phrases that sound like the word, one a line, spoken by synthetic voices and to be told apart. "
-                   "[default: the shipped list of this word, if there is one]")  # fmt: skip
+@click.option("--tts", is_flag=True,
+              help="Synthetic voices say the words, what sounds like them, and other sentences. "
+                   "Enough by itself, without any recordings.")  # fmt: skip
+@click.option("--near", multiple=True, type=_path, metavar="FILE",
+              help="With --tts: phrases that sound like the word, one a line, besides those that are found and those that "
+                   "ship for it; repeatable, with several words in their order.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True)
 @click.option("--work", type=_path, metavar="DIR",
-              help="Folder for what is made on the way, about 1 GB, from which a run that was cut short goes on. "
-                   "[default: MODEL.work]")  # fmt: skip
+              help="Folder for what is made on the way, about 1.5 GB, from which a run that was cut short goes on. "
+                   "[default: MODEL.work, or DIR/work]")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(4, 500), default=32, show_default=True, help="Rounds of 250 optimiser steps.")
-@click.option("--others", type=click.IntRange(500, 10**6), default=32_000, show_default=True, help="Segments without the word.")
-@click.option("--words", type=click.IntRange(500, 10**6), default=12_000, show_default=True, help="Segments with the word.")
-@click.option("--licence", default="", help="Licence of the model, for its card.")
+@click.option("--others", type=click.IntRange(500, 10**6), default=39_000, show_default=True, help="Segments without a word.")
+@click.option("--segments", type=click.IntRange(500, 10**6), default=9_000, show_default=True, help="Segments with each word.")
+@click.option("--licence", default="", help="Licence of the models, for their cards.")
 @click.option("--source", "sources", multiple=True, metavar="TEXT", help="Where clips come from, and their licence; repeatable.")
-@click.option("-o", "--output", required=True, type=_path, metavar="MODEL.safetensors", help="Where to write.")
+@click.option("-o", "--output", required=True, type=_path, metavar="MODEL.safetensors|DIR",
+              help="Where to write; with several words a folder.")  # fmt: skip
 def train(
-    word: str,
+    words: tuple[str, ...],
     positives: tuple[Path, ...],
     negatives: tuple[Path, ...],
     noise: tuple[Path, ...],
-    near: Path | None,
+    tts: bool,
+    near: tuple[Path, ...],
     seed: int,
     work: Path | None,
     rounds: int,
     others: int,
-    words: int,
+    segments: int,
     licence: str,
     sources: tuple[str, ...],
     output: Path,
 ) -> None:
-    """Train a wake-word model for WORD and measure it on people whose clips it has not been trained on.
+    """Train a wake-word model for each WORD, and measure it on people whose clips it had not been trained on.
 
-    Needs the synthetic voices of espeak-ng, flite and festival, and the extra `train`.
+    Several words are learnt together, each from the others' clips too, and then each by itself. Needs the extra `train`, and
+    with --tts the voices of espeak-ng, flite and festival.
     """
-    if output.suffix.lower() != ".safetensors":
+    several = len(words) > 1
+    if not several and output.suffix.lower() != ".safetensors":
         raise InputError(f"{output}: got the suffix {output.suffix!r}, wanted .safetensors")
-    if not output.absolute().parent.is_dir():
-        raise InputError(f"{output}: no such folder; wanted a file in a folder that is there")
+    folder = output if several else output.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; wanted one to write into")
+    if len(set(words)) < len(words):
+        raise InputError(f"WORD: got {', '.join(words)}, wanted each once")
+    for option, given in (("--positives", positives), ("--near", near)):
+        if several and given and len(given) != len(words):
+            raise InputError(f"{option}: got {len(given)} for {len(words)} words, wanted one each, in their order")
+    if not tts and not (positives and negatives):
+        raise InputError("recordings: got no --positives or no --negatives; wanted both, or --tts for synthetic voices alone")
+    if near and not tts:
+        raise InputError("--near: got phrases but no --tts, wanted --tts for voices to speak them")
     need("torch", "torch", "train")
     need("pyroomacoustics", "pyroomacoustics", "train")
+    from farfield.training.material import Phrase
     from farfield.training.train import Recipe
     from farfield.training.train import train as run
 
-    recipe = Recipe(word, positives, negatives, noise, _phrases(word, near), seed, rounds, others, words)
+    def own(given: tuple[Path, ...], number: int) -> tuple[Path, ...]:
+        return given[number : number + 1] if several else given
+
+    phrases = tuple(
+        Phrase(word, own(positives, number), _near_misses(word, own(near, number), seed) if tts else ())
+        for number, word in enumerate(words)
+    )
+    recipe = Recipe(phrases, negatives, noise, tts, seed, rounds, others, segments)
     notes = {"licence": licence or "not stated", "training_data": list(sources) or ["not stated"]}
+    work = work or (output / "work" if several else output.with_suffix(".work"))
     with progress_bar() as progress:
-        model = run(recipe, work or output.with_suffix(".work"), notes, note, progress)
-    try:
-        model.save(output)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror}); wanted a file in a folder that is there") from None
-    figures = model.card["figures"]
-    print(f"{output}: threshold {model.threshold}; missed {figures['missed']}, "
-          f"{figures['false_accepts']} false accepts in {figures['hours']} h")  # fmt: skip
-
-
-def _phrases(word: str, near: Path | None) -> tuple[str, ...]:
-    """The lines of the file, or of the list that ships for this word."""
-    if near is not None:
+        models = run(recipe, work, notes, note, progress)
+    for model in models:
+        path = output / f"{model.word.replace(' ', '_')}.safetensors" if several else output
         try:
-            text = near.read_text("utf-8")
+            model.save(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); wanted a file in a folder that is there") from None
+        figures = model.card["figures"]
+        print(f"{path}: threshold {model.threshold}; missed {figures['missed']}, "
+              f"{figures['false_accepts']} false accepts in {figures['hours']} h")  # fmt: skip
+
+
+def _near_misses(word: str, files: tuple[Path, ...], seed: int) -> tuple[str, ...]:
+    """What sounds like the word: the lines of the files, of the list that ships for it, and what the lexicon holds."""
+    from farfield.training.neighbours import near_misses
+
+    lines: list[str] = []
+    for file in files:
+        try:
+            lines += file.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{near}: cannot be read as text ({error}); wanted one phrase a line") from None
-    else:
-        shipped = resources.files("farfield.training") / "phrases" / f"{word.replace(' ', '_')}.txt"
-        text = shipped.read_text("utf-8") if word.replace(" ", "").isalnum() and shipped.is_file() else ""
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+            raise InputError(f"{file}: cannot be read as text ({error}); wanted one phrase a line") from None
+    shipped = resources.files("farfield.training") / "phrases" / f"{word.replace(' ', '_')}.txt"
+    if re.fullmatch(r"[\w ]+", word) and shipped.is_file():
+        lines += shipped.read_text("utf-8").splitlines()
+    lines += near_misses(word, _NEAR_MISSES, seed)
+    return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))

@@ -8,6 +8,7 @@ import soxr
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve, istft, stft
 
+from farfield import kernels
 from farfield.training.clips import RATE
 
 Sound = NDArray[np.float32]
@@ -27,9 +28,7 @@ def rooms(count: int, seed: int) -> list[Sound]:
             absorption, order = pyroomacoustics.inverse_sabine(random.uniform(0.15, 0.8), size)
         except ValueError:
             continue  # so small a room cannot ring for so long
-        room = pyroomacoustics.ShoeBox(
-            size, fs=RATE, materials=pyroomacoustics.Material(absorption), max_order=min(order, 40)
-        )
+        room = pyroomacoustics.ShoeBox(size, fs=RATE, materials=pyroomacoustics.Material(absorption), max_order=min(order, 40))
         place = random.uniform([0.3, 0.3, 0.7], size - [0.3, 0.3, 0.8])
         talker = random.uniform([0.3, 0.3, 1.0], size - [0.3, 0.3, 0.5])
         if not 0.4 < np.linalg.norm(place - talker) < 5.0:
@@ -37,7 +36,7 @@ def rooms(count: int, seed: int) -> list[Sound]:
         room.add_source(talker)
         room.add_microphone(place)
         room.compute_rir()
-        response = np.asarray(room.rir[0][0], np.float32)[: RATE]
+        response = np.asarray(room.rir[0][0], np.float32)[:RATE]
         direct = int(np.argmax(np.abs(response)))
         response = response[max(0, direct - 8) :]
         made.append(response / np.abs(response).max())
@@ -92,6 +91,17 @@ def signals(frames: int, random: np.random.Generator) -> Sound:
     if random.random() < 0.5:
         made = made * (np.sin(2 * np.pi * random.uniform(0.5, 12) * t) > random.uniform(-0.5, 0.5))
     return np.asarray(made / (np.abs(made).max() + 1e-9), np.float32)
+
+
+def residual_echo(played: Sound, response: Sound, random: np.random.Generator) -> Sound:
+    """What the front end's echo canceller leaves of sound that the device plays through a loudspeaker that distorts."""
+    played = played / (np.abs(played).max() + 1e-9)
+    drive = random.uniform(0.2, 3.0)
+    echo = in_room(np.tanh(drive * played) / np.tanh(drive), response)
+    heard = echo + 10 ** (random.uniform(-60, -30) / 20) * random.standard_normal(len(echo))
+    canceller = kernels.EchoCanceller(1, 1, tail_samples=int(random.choice([1024, 2048, 3072])))
+    left: Sound = canceller.process(heard.astype(np.float32)[:, None], played.astype(np.float32)[:, None])[:, 0]
+    return left
 
 
 def codec(samples: Sound, random: np.random.Generator) -> Sound:

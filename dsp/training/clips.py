@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -62,6 +63,16 @@ def contributors(folder: Path) -> dict[str, str]:
     if not isinstance(found, dict):
         raise InputError(f"{table}: got {type(found).__name__}, wanted an object of clip: contributor")
     return {str(clip): str(person) for clip, person in found.items()}
+
+
+@lru_cache(maxsize=64)
+def transcripts(folder: Path) -> dict[str, str]:
+    """Clip -> what is said in it, from FOLDER.tsv beside the folder (file name, tab, text); empty where there is none."""
+    table = folder.parent / f"{folder.name}.tsv"
+    if not table.is_file():
+        return {}
+    lines = (line.split("\t", 1) for line in table.read_text("utf-8").splitlines())
+    return {f"{folder.name}/{line[0]}": line[1] for line in lines if len(line) == 2}
 
 
 def speaker(name: str, known: dict[str, str]) -> str:

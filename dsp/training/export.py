@@ -1,15 +1,16 @@
 """From a trained network to the scorer's integers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from farfield.model import Model
 from farfield.modelfile import quantise_multiplier, sigmoid_table
 from farfield.training import network as design
-from farfield.training.network import Activation, Convolution, Network, weight_steps
+from farfield.training.network import Activation, Convolution, Depthwise, Network, weight_steps
 from farfield.training.segments import FEATURE_UNIT, INPUT_UNIT
 
 LOGIT_STEP = 0.1
@@ -23,39 +24,34 @@ def to_model(
     stricter: taken off every logit. Scores have 8 bits, so that all logits over 5.5 look alike: what is to be told apart must
     lie below.
     """
+    shape = network.shape
     multiplier, shift = quantise_multiplier(FEATURE_UNIT / INPUT_UNIT)
-    slots = [_slot(design.FIRST_KERNEL, design.FEATURES, -128)]
+    slots = [_slot(shape.first_kernel, design.FEATURES, -128)]
     layers: list[dict[str, Any]] = []
     step = design.INPUT_SCALE
     source = 0
 
-    def join(module: nn.Module, to: int, step_in: float, step_out: float, channel: int = 0, lower: float = 0.0) -> None:
-        assert isinstance(module, Convolution)
-        layers.append(
-            {"source": source, "source_channel": channel, "target": to, "target_channel": channel}
-            | _integers(module, step_in, step_out, lower)
-        )
+    def join(integers: dict[str, Any], to: int, channel: int = 0) -> None:
+        layers.append({"source": source, "source_channel": channel, "target": to, "target_channel": channel} | integers)
 
-    frames = [max(kernels) for kernels in design.BLOCKS] + [design.LAST]
-    slots.append(_slot(frames[0], design.FIRST, -128))
+    frames = [max(kernels) for kernels in shape.blocks] + [shape.last]
+    slots.append(_slot(frames[0], shape.first, -128))
     step_out = _step(network.first_out)
-    join(network.first, 1, step, step_out)
+    join(_convolution(network.first, step, step_out), 1)
     source, step = 1, step_out
-    for index in range(len(design.BLOCKS)):
+    for index in range(len(shape.blocks)):
         width = slots[source]["channels"]
         slots.append(_slot(1, width, 0))
         step_out = _step(network.depthwise_out[index])
-        groups = network.depthwise[index]
-        assert isinstance(groups, nn.ModuleList)
-        for number, group in enumerate(groups):
-            join(group, source + 1, step, step_out, number * (width // len(groups)))
+        for channel, integers in _depthwise(network.depthwise[index], step, step_out):
+            join(integers, source + 1, channel)
         source, step = source + 1, step_out
-        slots.append(_slot(frames[index + 1], design.CHANNELS, -128))
+        slots.append(_slot(frames[index + 1], shape.channels, -128))
         step_out = _step(network.pointwise_out[index])
-        join(network.pointwise[index], source + 1, step, step_out)
+        join(_convolution(network.pointwise[index], step, step_out), source + 1)
         source, step = source + 1, step_out
     slots.append(_slot(1, 1, 0))
-    join(network.last, source + 1, step, LOGIT_STEP, lower=stricter)
+    join(_convolution(network.last, step, LOGIT_STEP, lower=stricter), source + 1)
     slots.append(_slot(1, 1, -128))
     layers.append(
         {"kind": "table", "source": source + 1, "source_channel": 0, "target": source + 2, "target_channel": 0}
@@ -64,7 +60,7 @@ def to_model(
     quantiser = {"multiplier": int(multiplier) * 2, "shift": 32 - int(shift)}
     while quantiser["multiplier"] >= 1 << 31:
         quantiser = {"multiplier": quantiser["multiplier"] >> 1, "shift": quantiser["shift"] - 1}
-    built = {"stride": design.STRIDE, "quantiser": quantiser, "slots": slots, "layers": layers}
+    built = {"stride": shape.stride, "quantiser": quantiser, "slots": slots, "layers": layers}
     return Model(word=word, network=built, card=card, **detector)
 
 
@@ -81,19 +77,37 @@ def _array(tensor: Tensor) -> Any:
     return tensor.detach().double().numpy()
 
 
-def _integers(module: Convolution, step_in: float, step_out: float, lower: float) -> dict[str, Any]:
-    depthwise = module.conv.groups > 1
-    weights, bias = module.folded()
-    steps = _array(weight_steps(weights)).ravel()
-    rounded = np.clip(np.rint(_array(weights) / steps[:, None, None]), -127, 127).astype(np.int8)
-    multiplier, shift = quantise_multiplier(steps * step_in / step_out)
+def _convolution(module: nn.Module, step_in: float, step_out: float, lower: float = 0.0) -> dict[str, Any]:
+    assert isinstance(module, Convolution)
+    weights, bias = (_array(tensor) for tensor in module.folded())
+    steps = _array(weight_steps(module.folded()[0])).ravel()
+    rounded = _rounded(weights, steps).transpose(0, 2, 1)
+    return {"kind": "conv", "weights": np.ascontiguousarray(rounded)} | _outputs(bias - lower, steps * step_in, step_out)
+
+
+def _depthwise(module: nn.Module, step_in: float, step_out: float) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A layer for each of the kernels that share the channels, and the channel it begins at."""
+    assert isinstance(module, Depthwise)
+    weights, bias = (_array(tensor) for tensor in module.folded())
+    steps = _array(weight_steps(module.folded()[0])).ravel()
+    rounded = _rounded(weights, steps)[:, 0]
+    for run, kernel in zip(np.array_split(np.arange(len(rounded)), len(module.kernels)), module.kernels, strict=True):
+        seen = np.ascontiguousarray(rounded[run, rounded.shape[1] - kernel :].T)
+        yield int(run[0]), {"kind": "depthwise", "weights": seen} | _outputs(bias[run], steps[run] * step_in, step_out)
+
+
+def _rounded(weights: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[np.int8]:
+    return np.clip(np.rint(weights / steps[:, None, None]), -127, 127).astype(np.int8)
+
+
+def _outputs(bias: NDArray[np.float64], scale: NDArray[np.float64], step_out: float) -> dict[str, Any]:
+    """scale: of the accumulators."""
+    multiplier, shift = quantise_multiplier(scale / step_out)
     return {
-        "kind": "depthwise" if depthwise else "conv",
-        "weights": np.ascontiguousarray(rounded[:, 0].T if depthwise else rounded.transpose(0, 2, 1)),
-        "bias": np.rint((_array(bias) - lower) / (steps * step_in)).astype(np.int32),
+        "bias": np.rint(bias / scale).astype(np.int32),
         "multiplier": multiplier,
         "shift": shift,
-        "away_from": len(rounded),
+        "away_from": len(bias),
         "low": -128,
         "high": 127,
     }

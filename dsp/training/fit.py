@@ -1,13 +1,21 @@
-"""Fitting the network to segments: made once into files, gone over with hard negatives weighing more and more, then once
-more with what woke it in everything that it may not wake to.
+"""Fitting networks to segments: one trunk on all the words at once, each word's own network from it, and its second look.
 
-All of it can be cut short and taken up again: each file of segments and each round depends on its number and the seed alone.
+Segments are made once, into files, a part's from that part's people alone. A network goes over those of the parts that it may
+know, with hard negatives weighing more and more; a word's own network then meets those segments most that sounded most like
+the word to the trunk. All of it can be cut short and taken up again: each file and each round depends on its number and the
+seed alone.
+
+The second look is a larger network that hears 1.5 s up to a candidate and no more: the word itself, or the places where its
+listener came nearest to being woken.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import Manager
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import numpy as np
@@ -16,164 +24,344 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from farfield import kernels
-from farfield.model import Model
 from farfield.profile import RATE
-from farfield.training import augment, export
 from farfield.training import network as design
-from farfield.training.augment import Sound
-from farfield.training.network import Network
-from farfield.training.segments import NO_WORD, WINDOWS, Material, around, features, segment
+from farfield.training.network import LISTENER, SECOND_LOOK, Network
+from farfield.training.segments import NO_WORD, WINDOWS, Material, features, segment
 
 Progress = Callable[[str, int, int], None]
-Pool = tuple[NDArray[np.uint8], NDArray[np.int32]]
+Seen = NDArray[np.uint8]
+Ends = NDArray[np.int32]
 PER_FILE = 500
 ROUND = 250  # optimiser steps
-POSITIVES, NEGATIVES = 64, 160  # segments in a batch
+POSITIVES, NEGATIVES = 72, 120  # segments in a batch
 _EARLIEST_S, _LATEST_S = 0.0, 0.24  # after the word's end: where a step must say yes
 _UNCERTAIN_S = (-0.12, 0.75)  # around it: where a step may say either
-_RATE_MOST, _WEIGHT_DECAY = 1.5e-3, 1e-2
-_FROM_START = 0.35  # of the further fitting's batches begin a stream, whose first second may neither fire nor miss
-_QUANTISE_FROM, _AVERAGE_FROM = 0.7, 0.85  # of the rounds
-_NEGATIVE_WEIGHT = (4.0, 25.0)  # against the word's, ramped over the first six tenths of the steps
-_HARD_SHARE = (0.5, 0.05)  # of the steps that should say no, over the same tenths
-
-MINED = ("mined",)  # one name for each time that a network's false accepts are looked for
-_MINED_SHARE = 0.3  # of the negatives, once there are any
-_WOKEN = 64  # of 255: from which score on a place is worth learning from
-_LEAST = RATE // 10  # samples of a sound that must have been heard before it can be to blame
-_REFIT_RATE_MOST = 4e-4
-_PLAIN = {"smoothing_steps": 1, "threshold": 0.5, "refractory_ms": 0, "end_lag_ms": 0, "word_ms": 500}
-
-_material: Material | None = None
-_model: Model | None = None
+_WEIGHT_DECAY = 1e-2
+_FROM_START = 0.35  # of a word's own batches begin a stream, whose first second may neither fire nor miss
+_NEGATIVE_WEIGHT = (4.0, 25.0)  # against the word's, ramped
+_HARD_SHARE = (0.5, 0.05)  # of the steps that should say no, ramped alike
+_HARDEST = 0.06  # of the segments without the word make up half of those that its own network meets
+_SCORED_AT_ONCE = 256  # segments
+LOOK_FRAMES = 150  # of features that a second look hears
+LOOK_STEPS = 2  # of its last ones of which one must say yes
+_LOOK_SHORT = 0.3  # of the batches hear less than that, as at the start of a stream
+_LOOK_SHORTEST = 60  # frames
+_LOOK_HARDEST = 0.03  # of the segments without the word
+_LOOK_WEIGHT = 2.0  # of one of them, against one of the word
 
 
-def make_segments(material: Material, folder: Path, counts: tuple[int, int], seed: int, progress: Progress) -> None:
-    """Fill `folder` with files of segments: counts = (without the word, with it). What is there already stays."""
+@dataclass(frozen=True)
+class Course:
+    """How a network is gone over. ramp, quantise_from, average_from: shares of its rounds."""
+
+    rounds: int
+    rate_most: float
+    ramp: float
+    quantise_from: float
+    average_from: float
+
+
+def trunk_course(rounds: int) -> Course:
+    """From nothing."""
+    return Course(rounds, 1.5e-3, ramp=0.6, quantise_from=0.75, average_from=0.85)
+
+
+def word_course(rounds: int) -> Course:
+    """From the trunk: a fifth of its rounds."""
+    return Course(max(3, rounds // 5), 5e-4, ramp=0.0, quantise_from=0.0, average_from=0.5)
+
+
+def look_course(rounds: int) -> Course:
+    """A second look, from nothing."""
+    return Course(max(3, rounds // 4), 1.5e-3, ramp=0.0, quantise_from=0.6, average_from=0.8)
+
+
+# --- segments in files
+
+_materials: Sequence[Material] = ()
+
+
+def make_segments(materials: Sequence[Material], folder: Path, counts: tuple[int, int], seed: int, progress: Progress) -> None:
+    """Fill `folder` with files of segments of each part's material. What is there already stays.
+
+    counts: segments of all parts without a word, and of all parts with each.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(folder, positive, n, seed) for positive, count in enumerate(counts) for n in range(-(-count // PER_FILE))]
-    todo = [job for job in jobs if not _file(*job[:3]).exists()]
-    with ProcessPoolExecutor(initializer=_share, initargs=(material,)) as pool:
+    kinds = [None, *range(len(materials[0].words))]
+    jobs = [
+        (folder, kind, part, number, seed)
+        for number in range(-(-max(counts) // (PER_FILE * len(materials))))
+        for kind in kinds
+        for part in range(len(materials))
+        if number < -(-counts[kind is not None] // (PER_FILE * len(materials)))
+    ]
+    todo = [job for job in jobs if not _file(*job[:4], what="ends").exists()]
+    with ProcessPoolExecutor(initializer=_share, initargs=(materials,)) as pool:
         for done, _ in enumerate(pool.map(_make, todo), len(jobs) - len(todo) + 1):
             progress("segments", done, len(jobs))
 
 
-def _share(material: Material, model: Model | None = None) -> None:
-    global _material, _model
-    _material, _model = material, model
+def _share(materials: Sequence[Material]) -> None:
+    global _materials
+    _materials = materials
     os.nice(5)
 
 
-def _file(folder: Path, positive: int, number: int) -> Path:
-    return _named(folder, "word" if positive else "other", number)
+def _file(folder: Path, kind: int | None, part: int, number: int, what: str) -> Path:
+    return folder / f"{_named(kind)}-{part}-{number:04}-{what}.npy"
 
 
-def _named(folder: Path, kind: str, number: int) -> Path:
-    return folder / f"{kind}-{number:04}.npz"
+def _named(kind: int | None) -> str:
+    return "other" if kind is None else f"word{kind}"
 
 
-def _make(job: tuple[Path, int, int, int]) -> None:
-    folder, positive, number, seed = job
-    assert _material is not None
+def _make(job: tuple[Path, int | None, int, int, int]) -> None:
+    folder, kind, part, number, seed = job
     seen = np.empty((PER_FILE, WINDOWS, design.FEATURES), np.uint8)
     ends = np.empty(PER_FILE, np.int32)
     for n in range(PER_FILE):
-        samples, ends[n] = segment(_material, bool(positive), number * PER_FILE + n, seed)
+        random = np.random.default_rng([seed, 0 if kind is None else kind + 1, part, number * PER_FILE + n])
+        samples, ends[n] = segment(_materials[part], kind, random)
         seen[n] = features(samples)
-    path = _file(folder, positive, number)
-    part = path.with_suffix(".part.npz")
-    np.savez(part, features=seen, ends=ends)
-    part.replace(path)
+    for what, array in (("seen", seen), ("ends", ends)):  # the ends last: they say that the file is whole
+        path = _file(folder, kind, part, number, what)
+        part_written = path.with_suffix(".part.npy")
+        np.save(part_written, array)
+        part_written.replace(path)
 
 
-def mine(material: Material, net: Network, folder: Path, kind: str, count: int, seed: int, progress: Progress) -> int:
-    """Fill `folder` with `count` segments of a `kind` in MINED around what the network takes for the word and is none.
+class Pool:
+    """The segments of one kind in some parts, read from their files as they are asked for."""
 
-    Returns how many such places there are. Where it is never woken nothing is made. What is there already stays.
+    def __init__(self, folder: Path, kind: int | None, parts: Sequence[int]) -> None:
+        files = [path for part in parts for path in sorted(folder.glob(f"{_named(kind)}-{part}-[0-9][0-9][0-9][0-9]-ends.npy"))]
+        self._seen = [np.load(path.with_name(path.name.replace("-ends", "-seen")), mmap_mode="r") for path in files]
+        self._ends = np.concatenate([np.load(path) for path in files])
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def take(self, picks: NDArray[np.int64]) -> tuple[Seen, Ends]:
+        """Features (picks, WINDOWS, 40) and the sample at which the word ends in each, or NO_WORD."""
+        return np.stack([self._seen[pick // PER_FILE][pick % PER_FILE] for pick in picks.tolist()]), self._ends[picks]
+
+
+# --- courses
+
+
+@dataclass(frozen=True)
+class Task:
+    """A network to fit. left_out: the part that it may not know. word: whose network; None: the trunk. look: its second look."""
+
+    left_out: int | None
+    word: int | None
+    look: bool = False
+
+    def file(self, folder: Path) -> Path:
+        """Where the fitted network is kept."""
+        name = "trunk" if self.word is None else _named(self.word) + ("-look" if self.look else "")
+        return folder / f"{name}-{'all' if self.left_out is None else f'without-{self.left_out}'}.pt"
+
+    def course(self, rounds: int) -> Course:
+        return trunk_course(rounds) if self.word is None else look_course(rounds) if self.look else word_course(rounds)
+
+    def network(self, words: int) -> Network:
+        return Network(SECOND_LOOK if self.look else LISTENER, words if self.word is None else 1)
+
+
+def fit_all(folder: Path, words: int, parts: Sequence[int | None], rounds: int, seed: int, progress: Progress) -> None:
+    """For each of `parts` to leave out (None: none) a trunk, and a network and a second look for each word: files in `folder`.
+
+    Runs on all processors, a network on each; what each becomes does not depend on how many there are.
     """
-    model = export.to_model(net, word="word", detector=_PLAIN, card={})
-    sounds = [*material.speech, *material.near, *material.noise]
-    places: list[tuple[int, int]] = []
-    with ProcessPoolExecutor(initializer=_share, initargs=(material, model)) as pool:
-        found = pool.map(_wakes, sounds, chunksize=32)
-        for number, ends in enumerate(found):
-            places += [(number, end) for end in ends]
-            if number % 500 == 0:
-                progress("listening for false accepts", number, len(sounds))
-        if not places:
-            return 0
-        todo = [n for n in range(-(-count // PER_FILE)) if not _named(folder, kind, n).exists()]
-        jobs = [(folder, kind, places, n, seed) for n in todo]
-        for done, _ in enumerate(pool.map(_make_mined, jobs), 1):
-            progress("segments of false accepts", done, len(jobs))
-    return len(places)
+    numbers = range(words)
+    stages = [
+        [Task(left_out, None) for left_out in parts],
+        [Task(left_out, word) for left_out in parts for word in numbers],
+        [Task(left_out, word, look=True) for left_out in parts for word in numbers],
+    ]
+    total = sum(task.course(rounds).rounds for stage in stages for task in stage)
+    done = 0
+    with Manager() as manager, ProcessPoolExecutor() as pool:
+        told = manager.Queue()
+        for stage in stages:
+            running = [pool.submit(fit, task, folder, words, rounds, seed, told.put) for task in stage]
+            while any(not job.done() for job in running) or not told.empty():
+                try:
+                    done += told.get(timeout=1.0)
+                    progress("fit", done, total)
+                except Empty:
+                    pass
+            for job in running:
+                job.result()
 
 
-def _wakes(sound: Sound) -> list[int]:
-    """The samples at which the model is surest of the word, one a second at most, in a sound that has none."""
-    assert _model is not None
-    lead = RATE
-    heard = np.concatenate([np.zeros(lead, np.int16), augment.to_int16(0.5 * sound / (np.abs(sound).max() + 1e-9))])
-    scores = _model.scorer().process(kernels.Features().process(heard))
-    ends: list[int] = []
-    for step in np.argsort(scores)[::-1].tolist():
-        if scores[step] < _WOKEN:
-            break
-        at = 480 + 160 * (design.STRIDE * (step + 1) - 1) - lead
-        if at > _LEAST and all(abs(at - other) > RATE for other in ends):
-            ends.append(at)
-    return ends
+def load_network(folder: Path, task: Task, words: int = 1) -> Network:
+    """A fitted network, ready to be measured or written."""
+    net = task.network(words)
+    net.load_state_dict(torch.load(task.file(folder), weights_only=True))
+    net.eval()
+    net.quantise()
+    return net
 
 
-def _make_mined(job: tuple[Path, str, list[tuple[int, int]], int, int]) -> None:
-    folder, kind, places, number, seed = job
-    assert _material is not None
-    sounds = [*_material.speech, *_material.near, *_material.noise]
-    seen = np.empty((PER_FILE, WINDOWS, design.FEATURES), np.uint8)
-    for n in range(PER_FILE):
-        random = np.random.default_rng([seed, 3 + MINED.index(kind), number, n])
-        which, end = places[random.integers(len(places))]
-        seen[n] = features(around(_material, sounds[which], end, random))
-    path = _named(folder, kind, number)
-    part = path.with_suffix(".part.npz")
-    np.savez(part, features=seen, ends=np.full(PER_FILE, NO_WORD, np.int32))
+def fit(task: Task, folder: Path, words: int, rounds: int, seed: int, done: Callable[[int], None]) -> None:
+    """Fit one network; done: told how many rounds have been. What is there already stays."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    course = task.course(rounds)
+    path = task.file(folder)
+    if path.exists():
+        done(course.rounds)
+        return
+    parts = [part for part in _parts(folder) if part != task.left_out]
+    pools = [Pool(folder, number, parts) for number in range(words)]
+    others = Pool(folder, None, parts)
+    net = task.network(words)
+    if task.word is None:
+        batches: Batches = TrunkBatches(pools, others)
+    else:
+        rest = [others, *pools[: task.word], *pools[task.word + 1 :]]
+        if task.look:
+            batches = LookBatches(pools[task.word], rest, load_network(folder, Task(task.left_out, task.word)))
+        else:
+            trunk = load_network(folder, Task(task.left_out, None), words)
+            net = trunk.of_word(task.word)
+            batches = WordBatches(pools[task.word], rest, trunk.of_word(task.word))
+    seeds = [seed, 0 if task.left_out is None else task.left_out + 1]
+    net = go_over(net, batches, course, path.with_suffix(".state"), seeds, done)
+    part = path.with_suffix(".part")
+    torch.save(net.state_dict(), part)
     part.replace(path)
 
 
-def load(folder: Path, kind: str) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Features (segments, windows, 40) and the sample at which the word ends in each, or NO_WORD."""
-    files = sorted(path for path in folder.glob(f"{kind}-*.npz") if ".part" not in path.name)
-    seen = np.empty((PER_FILE * len(files), WINDOWS, design.FEATURES), np.uint8)
-    ends = np.empty(PER_FILE * len(files), np.int32)
-    for n, path in enumerate(files):
-        with np.load(path) as held:
-            seen[n * PER_FILE : (n + 1) * PER_FILE] = held["features"]
-            ends[n * PER_FILE : (n + 1) * PER_FILE] = held["ends"]
-    return seen, ends
+def _parts(folder: Path) -> list[int]:
+    return sorted({int(path.name.split("-")[1]) for path in folder.glob("other-*-ends.npy")})
 
 
-def fit(folder: Path, rounds: int, seed: int, progress: Progress) -> Network:
-    """A network fitted to the folder's segments over `rounds` rounds; its state is kept in the folder after each."""
-    torch.manual_seed(seed)
-    net = Network()
-    pools = [load(folder, "word"), load(folder, "other")]
-    return _go_over(net, pools, folder / "fit.pt", rounds, seed, progress, _RATE_MOST, quantise_from=_QUANTISE_FROM)
+@dataclass(frozen=True)
+class Batch:
+    """Segments, the sample at which a word ends in each (NO_WORD: none does), and which word it is."""
+
+    seen: Seen
+    ends: Ends
+    word: NDArray[np.int64]
 
 
-def refit(net: Network, folder: Path, kind: str, rounds: int, seed: int, progress: Progress) -> Network:
-    """A fitted network, fitted further with the segments of false accepts, up to those of a `kind`, among the others."""
-    seen, ends = zip(*(load(folder, name) for name in MINED[: MINED.index(kind) + 1]), strict=True)
-    pools = [load(folder, "word"), load(folder, "other"), (np.concatenate(seen), np.concatenate(ends))]
-    return _go_over(net, pools, folder / f"fit-{kind}.pt", rounds, seed, progress, _REFIT_RATE_MOST, quantise_from=0.0)
+class TrunkBatches:
+    """All the words alike, and what is none."""
+
+    def __init__(self, words: Sequence[Pool], others: Pool) -> None:
+        self._words, self._others = words, others
+
+    def loss(self, net: Network, ramped: float, random: np.random.Generator) -> Tensor:
+        """Of a fresh batch. ramped: how far the weight of negatives has come, 0 to 1."""
+        shares = [len(share) for share in np.array_split(np.arange(POSITIVES), len(self._words))]
+        taken = [pool.take(random.integers(0, len(pool), n)) for pool, n in zip(self._words, shares, strict=True)]
+        taken.append(self._others.take(random.integers(0, len(self._others), NEGATIVES)))
+        word = np.repeat(np.arange(len(shares) + 1), [*shares, NEGATIVES])
+        seen, ends = (np.concatenate(part) for part in zip(*taken, strict=True))
+        return batch_loss(net, Batch(seen, ends, word), False, ramped, random)
 
 
-def _go_over(
-    net: Network, pools: list[Pool], state: Path, rounds: int, seed: int, progress: Progress, rate: float, quantise_from: float
-) -> Network:
-    optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=_WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=rounds * ROUND, pct_start=0.15)
-    ramp = 0.6 if quantise_from else 0.0
+class WordBatches:
+    """One word, and what is not it: half at random from the first of `others`, half of what sounds most like it in them all."""
+
+    def __init__(self, word: Pool, others: Sequence[Pool], judge: Network) -> None:
+        judge.eval()
+        judge.quantise()
+        self._word, self._others = word, others
+        self._hard = Hardest(others, judge, _HARDEST)
+
+    def loss(self, net: Network, ramped: float, random: np.random.Generator) -> Tensor:
+        """As of the trunk."""
+        taken = [self._word.take(random.integers(0, len(self._word), POSITIVES))]
+        taken.append(self._others[0].take(random.integers(0, len(self._others[0]), NEGATIVES // 2)))
+        hard, _ = self._hard.take(NEGATIVES // 2, random)
+        seen = np.concatenate([taken[0][0], taken[1][0], hard])
+        ends = np.full(len(seen), NO_WORD, np.int32)  # another word's end is no end of this one
+        ends[:POSITIVES] = taken[0][1]
+        from_start = bool(random.random() < _FROM_START)
+        return batch_loss(net, Batch(seen, ends, np.zeros(len(ends), np.int64)), from_start, ramped, random)
+
+
+class LookBatches:
+    """What a second look hears: a word that has just ended, and the places at which its listener came nearest to waking."""
+
+    def __init__(self, word: Pool, others: Sequence[Pool], listener: Network) -> None:
+        self._word, self._hard = word, Hardest(others, listener, _LOOK_HARDEST)
+
+    def loss(self, net: Network, ramped: float, random: np.random.Generator) -> Tensor:
+        """Of a fresh batch; nothing is ramped."""
+        said, ends = self._word.take(random.integers(0, len(self._word), POSITIVES))
+        late = random.uniform(_EARLIEST_S, _LATEST_S, POSITIVES) * RATE
+        hard, steps = self._hard.take(NEGATIVES, random)
+        stops = LISTENER.field + LISTENER.stride * steps + random.integers(-6, 7, NEGATIVES)
+        seen = _up_to(np.concatenate([said, hard]), np.concatenate([(ends + late) // 160 - 2, stops]).astype(np.int64))
+        if random.random() < _LOOK_SHORT:
+            seen = seen[:, -int(random.integers(_LOOK_SHORTEST, LOOK_FRAMES + 1)) :]
+        _mask(seen, random)
+        logits = net(torch.from_numpy(seen), True)[0, :, -LOOK_STEPS:]
+        wanted = torch.zeros_like(logits)
+        wanted[:POSITIVES] = 1.0
+        weight = torch.where(wanted > 0, 1.0, _LOOK_WEIGHT)
+        return functional.binary_cross_entropy_with_logits(logits, wanted, weight)
+
+
+Batches = TrunkBatches | WordBatches | LookBatches
+
+
+class Hardest:
+    """The share of the segments, over all pools, that a network of one word takes most for it, and the step where it does."""
+
+    def __init__(self, pools: Sequence[Pool], judge: Network, share: float) -> None:
+        self._pools = pools
+        logits, steps = zip(*(highest(judge, pool) for pool in pools), strict=True)
+        which = np.repeat(np.arange(len(pools)), [len(pool) for pool in pools])
+        at = np.concatenate([np.arange(len(pool)) for pool in pools])
+        count = max(min(NEGATIVES, len(at)), int(share * len(at)))
+        hardest = np.argsort(-np.concatenate(logits), kind="stable")[:count]
+        self._at = [at[hardest[which[hardest] == number]] for number in range(len(pools))]
+        self._steps = [found[own] for found, own in zip(steps, self._at, strict=True)]
+
+    def take(self, count: int, random: np.random.Generator) -> tuple[Seen, NDArray[np.int64]]:
+        """`count` of them at random and their steps."""
+        sizes = np.array([len(own) for own in self._at])
+        seen, steps = [], []
+        for pool, own, found, n in zip(
+            self._pools, self._at, self._steps, random.multinomial(count, sizes / sizes.sum()), strict=True
+        ):
+            if n:
+                picks = random.integers(0, len(own), n)
+                seen.append(pool.take(own[picks])[0])
+                steps.append(found[picks])
+        return np.concatenate(seen), np.concatenate(steps)
+
+
+def highest(net: Network, pool: Pool) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The highest logit in each segment of a network of one word, and its step."""
+    logits, steps = [], []
+    with torch.no_grad():
+        for start in range(0, len(pool), _SCORED_AT_ONCE):
+            seen, _ = pool.take(np.arange(start, min(start + _SCORED_AT_ONCE, len(pool))))
+            top = net(torch.from_numpy(seen))[0].max(1)
+            logits.append(top.values.numpy())
+            steps.append(top.indices.numpy())
+    return np.concatenate(logits), np.concatenate(steps)
+
+
+def _up_to(seen: Seen, stops: NDArray[np.int64]) -> Seen:
+    """The LOOK_FRAMES frames of each segment before its stop."""
+    stops = np.clip(stops, LOOK_FRAMES, seen.shape[1])
+    return np.stack([one[stop - LOOK_FRAMES : stop] for one, stop in zip(seen, stops.tolist(), strict=True)])
+
+
+def go_over(net: Network, batches: Batches, course: Course, state: Path, seed: list[int], done: Callable[[int], None]) -> Network:
+    """The network after its course, the average of its last rounds; kept in `state` after each round."""
+    optimiser = torch.optim.AdamW(net.parameters(), course.rate_most, weight_decay=_WEIGHT_DECAY)
+    total = course.rounds * ROUND
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, course.rate_most, total_steps=total, pct_start=0.15)
     first, average = 0, {}
     if state.exists():
         held = torch.load(state, weights_only=True)
@@ -181,79 +369,56 @@ def _go_over(
         optimiser.load_state_dict(held["optimiser"])
         schedule.load_state_dict(held["schedule"])
         first, average = held["round"], held["average"]
-    for number in range(first, rounds):
+        done(first)
+    for number in range(first, course.rounds):
         net.train()
-        if number >= int(rounds * quantise_from):
+        if number >= int(course.rounds * course.quantise_from):
             net.quantise()
-        random = np.random.default_rng([seed, number])
-        losses = [_step(net, optimiser, schedule, pools, ramp, random) for _ in range(ROUND)]
-        if number >= int(rounds * _AVERAGE_FROM):
+        random = np.random.default_rng([*seed, number])
+        for step in range(ROUND):
+            ramped = min(1.0, (number * ROUND + step) / (course.ramp * total)) if course.ramp else 1.0
+            loss = batches.loss(net, ramped, random)
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+        if number >= int(course.rounds * course.average_from):
             for name, value in net.state_dict().items():
                 average[name] = average.get(name, 0) + value.double()
         _keep(state, net, optimiser, schedule, number + 1, average)
-        missed, woken = np.mean(losses, axis=0)
-        progress(f"fit: loss on the word {missed:.3f}, on the hardest rest {woken:.3f}", number + 1, rounds)
-    averaged = rounds - int(rounds * _AVERAGE_FROM)
+        done(1)
+    averaged = course.rounds - int(course.rounds * course.average_from)
     net.load_state_dict({name: (average[name] / averaged).to(value.dtype) for name, value in net.state_dict().items()})
-    net.eval()
-    net.quantise()
     return net
 
 
 def _keep(path: Path, net: Network, optimiser: Any, schedule: Any, number: int, average: dict[str, Tensor]) -> None:
-    part = path.with_suffix(".part")
-    torch.save(
-        {
-            "network": net.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "schedule": schedule.state_dict(),
-            "round": number,
-            "average": average,
-        },
-        part,
-    )
+    part = path.with_suffix(".state-part")
+    held = {"network": net.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
+    torch.save(held | {"round": number, "average": average}, part)
     part.replace(path)
 
 
-def _step(
-    net: Network,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.OneCycleLR,
-    pools: list[Pool],
-    ramp: float,
-    random: np.random.Generator,
-) -> tuple[float, float]:
-    """One optimiser step; the mean loss on the word's steps and on the hardest of the others."""
-    mined = int(NEGATIVES * _MINED_SHARE) if len(pools) > 2 else 0
-    counts_of = (POSITIVES, NEGATIVES - mined, mined)
-    picks = [(part, np.sort(random.integers(0, len(part[0]), n))) for part, n in zip(pools, counts_of, strict=False)]
-    offset = int(random.integers(0, design.STRIDE))  # of the steps against the segments
-    seen = np.concatenate([part[0][pick][:, offset:] for part, pick in picks])
-    ends = np.concatenate([part[1][pick] for part, pick in picks])
-    from_start = len(pools) > 2 and bool(random.random() < _FROM_START)
+def batch_loss(net: Network, batch: Batch, from_start: bool, ramped: float, random: np.random.Generator) -> Tensor:
+    """Of the word's steps and of the others, most of all the hardest. from_start: the segments begin a stream."""
+    offset = int(random.integers(0, net.shape.stride))  # of the steps against the segments
+    seen, ends = batch.seen[:, offset:], np.where(batch.ends == NO_WORD, NO_WORD, batch.ends - 160 * offset)
     if from_start:
         _begin_with_the_word(seen, ends, random)
     _mask(seen, random)
-    x = torch.from_numpy(seen).permute(0, 2, 1).float() * design.INPUT_SCALE
-    logits = net(x, from_start)
-    field = design.STRIDE if from_start else design.receptive_frames()
-    wanted, counts = _targets(ends, offset + field, logits.shape[1])
+    logits = net(torch.from_numpy(seen), from_start)
+    wanted, counts = targets(ends, batch.word, net.shape.stride if from_start else net.shape.field, logits.shape)
     loss = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * counts
     on_word = (loss * wanted).sum() / wanted.sum().clamp(min=1)
     others = loss * (1 - wanted)
-    done = min(1.0, schedule.last_epoch / (ramp * schedule.total_steps)) if ramp else 1.0
-    weight = _NEGATIVE_WEIGHT[0] + (_NEGATIVE_WEIGHT[1] - _NEGATIVE_WEIGHT[0]) * done
-    share = _HARD_SHARE[0] + (_HARD_SHARE[1] - _HARD_SHARE[0]) * done
-    hardest = torch.topk(others.flatten(), int(others.numel() * share)).values.mean()
-    optimiser.zero_grad()
-    (on_word + weight * (0.3 * hardest + 0.7 * others.mean())).backward()
-    torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-    optimiser.step()
-    schedule.step()
-    return float(on_word.detach()), float(hardest.detach())
+    weight = _NEGATIVE_WEIGHT[0] + (_NEGATIVE_WEIGHT[1] - _NEGATIVE_WEIGHT[0]) * ramped
+    share = _HARD_SHARE[0] + (_HARD_SHARE[1] - _HARD_SHARE[0]) * ramped
+    hardest = torch.topk(others.flatten(), int(others[0].numel() * share)).values.mean()
+    return on_word + weight * (0.3 * hardest + 0.7 * others.mean())
 
 
-def _begin_with_the_word(seen: NDArray[np.uint8], ends: NDArray[np.int32], random: np.random.Generator) -> None:
+def _begin_with_the_word(seen: Seen, ends: Ends, random: np.random.Generator) -> None:
     """Drops what comes before the word in six of ten segments: a stream may begin with it as well as with anything else."""
     for one in np.flatnonzero((ends != NO_WORD) & (random.random(len(ends)) < 0.6)):
         dropped = max(0, int(ends[one] - random.uniform(0.45, 1.0) * RATE) // 160)
@@ -262,21 +427,24 @@ def _begin_with_the_word(seen: NDArray[np.uint8], ends: NDArray[np.int32], rando
         ends[one] -= 160 * dropped
 
 
-def _mask(seen: NDArray[np.uint8], random: np.random.Generator) -> None:
+def _mask(seen: Seen, random: np.random.Generator) -> None:
     """Takes a few neighbouring channels out of half of the segments, each its own (Park et al., "SpecAugment", 2019)."""
     for one in np.flatnonzero(random.random(len(seen)) < 0.5):
         lowest = int(random.integers(0, design.FEATURES - 1))
         seen[one, :, lowest : lowest + int(random.integers(1, 6))] = 0
 
 
-def _targets(ends: NDArray[np.int32], frames: int, steps: int) -> tuple[Tensor, Tensor]:
-    """What each step should say (segments, steps), and whether it counts. frames: that the first step has heard."""
-    heard = 480 + 160 * (frames - 1) + 160 * design.STRIDE * np.arange(steps)
+def targets(ends: Ends, word: NDArray[np.int64], frames: int, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """What each step should say, and whether it counts: both (words, segments, steps), as the `shape` of the logits.
+
+    frames: that the first step has heard.
+    """
+    words, _, steps = shape
+    heard = 480 + 160 * (frames - 1) + 160 * LISTENER.stride * np.arange(steps)
     late = (heard[None, :] - ends[:, None]) / RATE
-    wanted = (late >= _EARLIEST_S) & (late <= _LATEST_S)
-    counts = wanted | (late < _UNCERTAIN_S[0]) | (late > _UNCERTAIN_S[1])
-    without = (ends == NO_WORD)[:, None]
-    return (
-        torch.from_numpy(np.where(without, False, wanted).astype(np.float32)),
-        torch.from_numpy(np.where(without, True, counts).astype(np.float32)),
-    )
+    said = (ends != NO_WORD)[:, None]
+    yes = said & (late >= _EARLIEST_S) & (late <= _LATEST_S)
+    either = said & ~yes & (late >= _UNCERTAIN_S[0]) & (late <= _UNCERTAIN_S[1])
+    own = (word[None, :] == np.arange(words)[:, None])[:, :, None]
+    wanted, counts = own & yes[None], ~(own & either[None])
+    return torch.from_numpy(wanted.astype(np.float32)), torch.from_numpy(counts.astype(np.float32))

@@ -1,7 +1,11 @@
-"""What a wake word is trained on: recordings from folders, synthetic voices, simulated rooms, and what is held out of them."""
+"""What wake words are trained on: recordings from folders, synthetic voices, simulated rooms, shared out for cross-validation.
+
+Everyone who speaks, and every noise, belongs to one of PARTS parts. A network that is to be measured on a part is trained on
+the others; the one that ships is trained on all.
+"""
 
 import hashlib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -13,53 +17,72 @@ import numpy as np
 from farfield.errors import InputError
 from farfield.training import augment
 from farfield.training.augment import Sound
-from farfield.training.clips import clips, contributors, speaker, word_span
-from farfield.training.segments import Material, Word
+from farfield.training.clips import clips, contributors, speaker, transcripts, word_span
+from farfield.training.segments import Material, Said, Word
 from farfield.training.voices import Voice, speak, voices
 
-HELD_OUT = 0.2  # of the contributors' clips
-_ROOMS = 80
-_TTS_WORDS, _TTS_NEAR, _TTS_SENTENCES = 500, 900, 600
+PARTS = 3
+_ROOMS = 120
+_TTS_WORDS, _TTS_NEAR, _TTS_SENTENCES = 350, 500, 700
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A clip and the person it comes from."""
+    """A clip and whose it is: a person, a synthetic voice, or a kind of noise."""
 
     name: str
     person: str
     samples: Sound
 
 
+@dataclass(frozen=True)
+class Phrase:
+    """A wake word, the folders of its clips, and phrases that sound like it."""
+
+    word: str
+    positives: tuple[Path, ...]
+    near: tuple[str, ...]
+
+
 @dataclass
 class Collection:
-    """Everything there is to train one word on. skipped: files that could not be used, each with the reason."""
+    """Everything there is to train on: a list of clips a word, and what serves all. skipped: unusable files and why.
 
-    positives: list[Labelled]
+    measured: what there is to measure on; without recordings it is synthetic voices too.
+    """
+
+    positives: list[list[Labelled]]
     negatives: list[Labelled]
     noise: list[Labelled]
-    spoken: list[Sound] = field(default_factory=list)
+    spoken: list[list[Sound]]
     near: list[Sound] = field(default_factory=list)
     sentences: list[Sound] = field(default_factory=list)
     rooms: list[Sound] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    part_of: dict[str, int] = field(default_factory=dict)
 
-    def split(self, held_out: bool, seed: int) -> tuple[Material, "HeldOut"]:
-        """What to train on and what to measure on: nobody, or no noise, is in both. Without held_out, all trains."""
-        keep, rest = [], []
-        for clips_of in (self.positives, self.negatives, self.noise):
-            away = _held(clips_of, seed) if held_out else set()
-            keep.append([clip for clip in clips_of if clip.person not in away])
-            rest.append([clip for clip in clips_of if clip.person in away])
-        material = Material(
-            real=[Word(clip.samples, *word_span(clip.samples)) for clip in keep[0]],
-            synthetic=[Word(samples, *word_span(samples)) for samples in self.spoken],
-            speech=[clip.samples for clip in keep[1]] + self.sentences,
+    def material(self, part: int) -> Material:
+        """What segments of a part are mixed from: nobody in it is in another, but for synthetic voices beside recordings."""
+
+        def own(clips_of: list[Labelled]) -> list[Sound]:
+            return [clip.samples for clip in clips_of if self.part_of[clip.person] == part]
+
+        return Material(
+            words=[
+                Word([Said(samples, *word_span(samples)) for samples in own(real)],
+                     [Said(samples, *word_span(samples)) for samples in synthetic])
+                for real, synthetic in zip(self.positives, self.spoken, strict=True)
+            ],
+            speech=own(self.negatives) + self.sentences,
             near=self.near,
-            noise=[clip.samples for clip in keep[2]],
+            noise=own(self.noise),
             rooms=self.rooms,
-        )
-        return material, HeldOut(*rest)
+        )  # fmt: skip
+
+    def held_out(self, part: int, word: int) -> "HeldOut":
+        """What a network that was trained on the other parts is measured on."""
+        groups = (self.positives[word], self.negatives, self.noise)
+        return HeldOut(*([clip for clip in group if self.part_of[clip.person] == part] for group in groups))
 
 
 @dataclass(frozen=True)
@@ -72,34 +95,74 @@ class HeldOut:
 
 
 def collect(
-    word: str,
-    positives: Sequence[Path],
+    phrases: Sequence[Phrase],
     negatives: Sequence[Path],
     noise: Sequence[Path],
-    near: Sequence[str],
+    tts: bool,
     seed: int,
     done: Callable[[str], None],
 ) -> Collection:
-    """Read the folders, speak the word, its near-misses and everyday sentences, simulate the rooms.
+    """Read the folders, let synthetic voices speak the words, their near-misses and sentences, simulate the rooms.
 
-    near: phrases that sound like the word. done: told what has been finished. InputError where nothing usable is left.
+    tts: whether synthetic voices speak. done: told what has been finished. InputError where nothing usable is left.
     """
     skipped: list[str] = []
-    said_it, said_other, noises = (_labelled(folders, skipped) for folders in (positives, negatives, noise))
-    done(f"{len(said_it)} clips of the word, {len(said_other)} of other speech, {len(noises)} of noise; {len(skipped)} unusable")
-    if not said_other:
+    said = [_labelled(phrase.positives, skipped) for phrase in phrases]
+    for phrase, found in zip(phrases, said, strict=True):
+        if not found and (phrase.positives or not tts):
+            raise InputError(f"positives of {phrase.word!r}: no usable clips; wanted some, or none and --tts")
+    others = [clip for clip in _labelled(negatives, skipped) if not _spoken_of(clip.name, negatives, phrases, skipped)]
+    noises = _labelled(noise, skipped)
+    done(
+        f"{sum(map(len, said))} clips of the words, {len(others)} of other speech, {len(noises)} of noise; {len(skipped)} left out"
+    )
+    if not others and (negatives or not tts):
         raise InputError(f"negatives: no usable clips in {', '.join(map(str, negatives))}; wanted speech without the word")
     random = np.random.default_rng(seed)
-    everyday = (resources.files("farfield.training") / "phrases" / "everyday.txt").read_text("utf-8").splitlines()
-    said = [f"{word}{mark}" for mark in ("", ".", "?", "!")]
-    spoken, close, sentences = (
-        _spoken(phrases, voices(count, random))
-        for phrases, count in ((said, _TTS_WORDS), (list(near), _TTS_NEAR if near else 0), (everyday, _TTS_SENTENCES))
-    )
-    done(f"{len(spoken)} spoken words, {len(close)} near-misses, {len(sentences)} sentences")
+    spoken: list[list[Labelled]] = [[] for _ in phrases]
+    near: list[Labelled] = []
+    sentences: list[Labelled] = []
+    if tts:
+        everyday = (resources.files("farfield.training") / "phrases" / "everyday.txt").read_text("utf-8").splitlines()
+        for number, phrase in enumerate(phrases):
+            spoken[number] = _spoken([f"{phrase.word}{mark}" for mark in ("", ".", "?", "!")], voices(_TTS_WORDS, random))
+            near += _spoken(list(phrase.near), voices(_TTS_NEAR if phrase.near else 0, random))
+        sentences = _spoken(everyday, voices(_TTS_SENTENCES, random))
+        done(f"{sum(map(len, spoken))} spoken words, {len(near)} near-misses, {len(sentences)} sentences")
     made = augment.rooms(_ROOMS, seed)
     done(f"{len(made)} rooms")
-    return Collection(said_it, said_other, noises, spoken, close, sentences, made, skipped)
+    for number, found in enumerate(said):  # without recordings, synthetic voices take the people's place
+        if not found:
+            said[number], spoken[number] = spoken[number], []
+    if not others:
+        others, sentences = sentences, []
+    return Collection(
+        said, others, noises, [_samples(clips_of) for clips_of in spoken], _samples(near), _samples(sentences), made, skipped,
+        share_out([*said, others, noises], seed),
+    )  # fmt: skip
+
+
+def share_out(groups: Sequence[Sequence[Labelled]], seed: int) -> dict[str, int]:
+    """The part of each person, so that every group's clips are spread evenly.
+
+    In an order drawn by a hash of the name, those with most first, each goes where their groups have least so far.
+    """
+    shares: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    for number, group in enumerate(groups):
+        for clip in group:
+            shares[clip.person][number] += 1 / len(group)
+
+    def order(person: str) -> tuple[float, bytes]:
+        return -round(max(shares[person].values()), 1), hashlib.sha256(f"{seed} {person}".encode()).digest()
+
+    loads = [[0.0] * len(groups) for _ in range(PARTS)]
+    parts: dict[str, int] = {}
+    for person in sorted(shares, key=order):
+        own = shares[person]
+        parts[person] = min(range(PARTS), key=lambda part: sum(share * loads[part][number] for number, share in own.items()))
+        for number, share in own.items():
+            loads[parts[person]][number] += share
+    return parts
 
 
 def _labelled(folders: Sequence[Path], skipped: list[str]) -> list[Labelled]:
@@ -111,24 +174,26 @@ def _labelled(folders: Sequence[Path], skipped: list[str]) -> list[Labelled]:
     ]
 
 
-def _spoken(phrases: list[str], by: list[Voice]) -> list[Sound]:
+def _spoken_of(name: str, folders: Sequence[Path], phrases: Sequence[Phrase], skipped: list[str]) -> bool:
+    """Whether its transcript holds a word of a wake phrase; then it is no example of speech without it."""
+    for folder in folders:
+        text = transcripts(folder).get(name, "").casefold().split()
+        for phrase in phrases:
+            if any(word in text for word in phrase.word.casefold().split()):
+                skipped.append(f"{name}: says {' '.join(text)!r}, and {phrase.word!r} is the wake word")
+                return True
+    return False
+
+
+def _spoken(phrases: list[str], by: list[Voice]) -> list[Labelled]:
     said = [phrases[number % len(phrases)] for number in range(len(by))]
     with ProcessPoolExecutor() as pool:
-        return list(pool.map(speak, said, by, chunksize=8))
+        heard = list(pool.map(speak, said, by, chunksize=8))
+    return [
+        Labelled(f"synthetic/{text}", f"{voice.program} {voice.name}", samples)
+        for text, voice, samples in zip(said, by, heard, strict=True)
+    ]
 
 
-def _held(clips_of: list[Labelled], seed: int) -> set[str]:
-    """People drawn, by a hash of their name, until about a fifth of the clips is held out; nobody where there are too few.
-
-    Who would bring it over a quarter is passed over, unless nobody else is left.
-    """
-    people = sorted({clip.person for clip in clips_of}, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
-    counts = Counter(clip.person for clip in clips_of)
-    away: set[str] = set()
-    for most in (0.25, 1.0):
-        for person in people:
-            size = sum(counts[name] for name in away)
-            enough = size >= 0.75 * HELD_OUT * len(clips_of) or len(away) == len(people) - 1
-            if not enough and size + counts[person] <= most * len(clips_of):
-                away.add(person)
-    return away
+def _samples(clips_of: list[Labelled]) -> list[Sound]:
+    return [clip.samples for clip in clips_of]

@@ -1,15 +1,17 @@
-"""How often a model misses its word, how often it wakes to something else, and how late it decides, on clips held out."""
+"""How often a word is missed, how often something else wakes, and how late it is decided, on people not trained on.
+
+Every part of the people is heard by a network that was trained on the others; the counts of all parts are added up.
+"""
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farfield.block import Frame
-from farfield.detector import Detector
+from farfield import kernels
 from farfield.evaluation.curve import LATEST_S, decisions, miss_interval, rate_interval
 from farfield.model import Model
 from farfield.profile import RATE
@@ -21,7 +23,8 @@ from farfield.training.material import HeldOut
 CONDITIONS = ("clean", "noise at 10 dB", "room")
 _LEAD, _TRAIL = RATE // 2, 3 * RATE // 4
 _WINDOWS = (3, 4, 5, 6, 8)
-_THRESHOLDS = np.round([*np.arange(0.30, 0.98, 0.01), *np.arange(0.98, 0.9975, 0.0025)], 4)
+_THRESHOLDS = np.round([*np.arange(0.10, 0.98, 0.01), *np.arange(0.98, 0.9975, 0.0025)], 4)
+Features = NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -34,24 +37,21 @@ class Track:
 
 @dataclass(frozen=True)
 class Said:
-    """One recording of the word, and where in it the word starts and ends, in samples."""
+    """Features of one recording of the word, and where in it the word starts and ends, in samples."""
 
     condition: str
-    samples: NDArray[np.int16]
+    features: Features
     start: int
     end: int
 
 
 @dataclass(frozen=True)
 class Streams:
-    """What a model is measured on: the word, each in every condition, and hours without it."""
+    """What is heard of one part's people: the word in every condition, and `hours` without it."""
 
     words: list[Said]
-    others: list[NDArray[np.int16]]
-
-    @property
-    def hours(self) -> float:
-        return sum(map(len, self.others)) / RATE / 3600
+    others: list[Features]
+    hours: float
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,39 @@ class Figures:
         return sum(self.missed.values()) / max(1, sum(self.asked.values()))
 
 
-def track(model: Model, samples: NDArray[np.int16]) -> Track:
-    """The scores of int16 samples (frames,) at 16 kHz, heard as one stream from its start."""
-    detector = Detector(model, threshold=0.999)
-    detector.process(Frame(samples[:, None], 0, 0, 0, len(samples)))
-    return Track(detector.steps.index, detector.steps.p)
+@dataclass(frozen=True)
+class Setting:
+    """How scores are read: which of the models' variants, steps in the moving average, threshold."""
+
+    variant: int
+    smoothing_steps: int
+    threshold: float
+
+
+Scores = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The raw scores of one part's streams."""
+
+    on: Streams
+    words: list[Scores]
+    others: list[Scores]
+
+
+def scored(model: Model, on: Streams) -> Scored:
+    """What the model's network says to each recording from its start."""
+    return Scored(on, [model.scorer().process(word.features) for word in on.words],
+                  [model.scorer().process(features) for features in on.others])  # fmt: skip
+
+
+def track(scores: Scores, stride: int, smoothing_steps: int) -> Track:
+    """The detector's moving average of a recording's scores (0 while it fills), and when each was known."""
+    sums = np.cumsum(np.concatenate([[0], scores.astype(np.int64)]))
+    p = np.zeros(len(scores))
+    p[smoothing_steps - 1 :] = (sums[smoothing_steps:] - sums[:-smoothing_steps]) / (256 * smoothing_steps)
+    return Track(320 + 160 * stride * np.arange(1, len(scores) + 1, dtype=np.int64), p)
 
 
 def hit(found: Sequence[int], start: int, end: int) -> int | None:
@@ -81,8 +109,11 @@ def hit(found: Sequence[int], start: int, end: int) -> int | None:
     return next((at for at in found if start <= at <= end + LATEST_S * RATE), None)
 
 
-def streams(held: HeldOut, rooms: list[Sound], seed: int) -> Streams:
-    """The held-out clips as a device would hear them: clean, with held-out noise at 10 dB, and in a room at a low level."""
+def streams(held: HeldOut, other_words: Sequence[Sound], rooms: list[Sound], seed: int) -> Streams:
+    """The held-out clips as a device would hear them: clean, with held-out noise at 10 dB, and in a room at a low level.
+
+    other_words: clips of other wake words by the same people, to which this one must stay silent.
+    """
     random = np.random.default_rng([seed, 1])
     noises = [clip.samples for clip in held.noise] or [augment.colored(10 * RATE, 1.0, random)]
 
@@ -102,56 +133,68 @@ def streams(held: HeldOut, rooms: list[Sound], seed: int) -> Streams:
         start, end = word_span(clip.samples)
         quiet = 1e-4 * random.standard_normal(_LEAD + _TRAIL).astype(np.float32)
         padded = np.concatenate([quiet[:_LEAD], clip.samples, quiet[_LEAD:]])
-        words += [Said(kind, changed(padded, kind), start + _LEAD, end + _LEAD) for kind in CONDITIONS]
+        words += [
+            Said(kind, kernels.Features().process(changed(padded, kind)), start + _LEAD, end + _LEAD) for kind in CONDITIONS
+        ]
     others = [changed(clip.samples, kind) for kind in CONDITIONS for clip in held.negatives]
-    others += [augment.to_int16(noise) for noise in noises]
-    return Streams(words, [np.concatenate(others)] if others else [])
+    others += [augment.to_int16(sound) for sound in (*other_words, *noises)]
+    heard = np.concatenate(others) if others else np.zeros(0, np.int16)
+    return Streams(words, [kernels.Features().process(heard)] if others else [], len(heard) / RATE / 3600)
 
 
-def figures(
-    said: Sequence[tuple[Said, Track]], others: Sequence[Track], hours: float, threshold: float, refractory_ms: int
-) -> Figures:
-    """Misses, wakes and latency at one threshold."""
+def figures(of: Sequence[Scored], model: Model, smoothing_steps: int, threshold: float) -> Figures:
+    """Misses, wakes and latency at one threshold over all parts; model: for its stride and refractory time."""
     missed, asked, late = dict.fromkeys(CONDITIONS, 0), dict.fromkeys(CONDITIONS, 0), []
-    for word, heard in said:
-        at = hit(decisions(heard.index, heard.p, threshold, refractory_ms), word.start, word.end)
-        asked[word.condition] += 1
-        if at is None:
-            missed[word.condition] += 1
-        else:
-            late.append(at - word.end)
-    woken = sum(len(decisions(heard.index, heard.p, threshold, refractory_ms)) for heard in others)
-    return Figures(missed, asked, woken, hours, late)
+    for part in of:
+        for word, scores in zip(part.on.words, part.words, strict=True):
+            heard = track(scores, model.stride, smoothing_steps)
+            at = hit(decisions(heard.index, heard.p, threshold, model.refractory_ms), word.start, word.end)
+            asked[word.condition] += 1
+            if at is None:
+                missed[word.condition] += 1
+            else:
+                late.append(at - word.end)
+    return Figures(missed, asked, _woken(of, model, smoothing_steps, threshold), sum(part.on.hours for part in of), late)
 
 
-def choose(models: Sequence[Model], on: Streams, wakes_per_hour: float) -> tuple[int, Model, Figures]:
-    """Which model, smoothing window and threshold miss least at no more wakes an hour than asked for, and the figures there.
+def _woken(of: Sequence[Scored], model: Model, smoothing_steps: int, threshold: float) -> int:
+    tracks = (track(scores, model.stride, smoothing_steps) for part in of for scores in part.others)
+    return sum(len(decisions(heard.index, heard.p, threshold, model.refractory_ms)) for heard in tracks)
 
-    Where no threshold keeps to that, the one that wakes least is taken.
+
+def choose(variants: Sequence[Sequence[Scored]], model: Model, wakes_per_hour: float) -> tuple[Setting, Figures]:
+    """The setting that misses least at no more wakes an hour than asked for, and the figures there.
+
+    variants: for each of the models' variants the scores of all parts. Where no threshold keeps to the rate, the one that
+    wakes least is taken.
     """
-    best: tuple[tuple[bool, float, float], int, Model, Figures] | None = None
-    for (number, model), window in itertools.product(enumerate(models), _WINDOWS):
-        tried = replace(model, smoothing_steps=window)
-        said = [(word, track(tried, word.samples)) for word in on.words]
-        others = [track(tried, samples) for samples in on.others]
-        for threshold in _THRESHOLDS.tolist():
-            found = figures(said, others, on.hours, threshold, tried.refractory_ms)
-            over = found.woken > wakes_per_hour * on.hours
-            rank = (over, found.woken if over else found.miss, -found.woken if over else -threshold)
-            if best is None or rank < best[0]:
-                best = (rank, number, replace(tried, threshold=threshold), found)
+    best: tuple[tuple[bool, float, float], Setting, Figures] | None = None
+    for (variant, of), window in itertools.product(enumerate(variants), _WINDOWS):
+        hours = sum(part.on.hours for part in of)
+        low, high = 0, len(_THRESHOLDS) - 1  # the lowest threshold that keeps to the rate; above it only misses grow
+        while low < high:
+            middle = (low + high) // 2
+            if _woken(of, model, window, _THRESHOLDS[middle]) > wakes_per_hour * hours:
+                low = middle + 1
+            else:
+                high = middle
+        threshold = float(_THRESHOLDS[low])
+        found = figures(of, model, window, threshold)
+        over = found.woken > wakes_per_hour * hours
+        rank = (over, found.woken if over else found.miss, -found.woken if over else -threshold)
+        if best is None or rank < best[0]:
+            best = (rank, Setting(variant, window, threshold), found)
     assert best is not None
     return best[1:]
 
 
-def calibration(model: Model, on: Streams) -> list[list[float]]:
+def calibration(of: Sequence[Scored], model: Model, smoothing_steps: int) -> list[list[float]]:
     """Pairs (threshold, false accepts an hour), thresholds rising, rates falling; each where the rate changes."""
-    others = [track(model, samples) for samples in on.others]
+    hours = sum(part.on.hours for part in of)
     pairs: list[list[float]] = []
     most = 0.0
     for threshold in reversed(_THRESHOLDS.tolist()):
-        woken = sum(len(decisions(heard.index, heard.p, threshold, model.refractory_ms)) for heard in others)
-        most = max(most, round(woken / on.hours, 3) if on.hours else 0.0)
+        most = max(most, round(_woken(of, model, smoothing_steps, threshold) / hours, 3) if hours else 0.0)
         if pairs and pairs[-1][1] == most:
             pairs.pop()
         pairs.append([threshold, most])

@@ -1,4 +1,4 @@
-"""Labelled stretches of features: the word somewhere in 3.2 s of life, and 3.2 s of life without it.
+"""Labelled stretches of features: a word somewhere in 3.2 s of life, and 3.2 s of life without one.
 
 Each segment is made from its own number and the seed alone, so that making them can be cut short and taken up again.
 """
@@ -21,10 +21,12 @@ FRAMES = int(SECONDS * RATE)
 WINDOWS = (FRAMES - 480) // 160 + 1
 NO_WORD = -1
 
+_front_end = kernels.Features()  # its tables take longer to make than a segment to hear
+
 
 @dataclass(frozen=True)
-class Word:
-    """A clip of the wake word and where in it the word starts and ends, in samples."""
+class Said:
+    """A clip of a wake word and where in it the word starts and ends, in samples."""
 
     samples: Sound
     start: int
@@ -32,49 +34,45 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Material:
-    """What segments are mixed from."""
+class Word:
+    """One wake word, said by people and by synthetic voices."""
 
-    real: list[Word]
-    synthetic: list[Word]
+    real: list[Said]
+    synthetic: list[Said]
+
+    def said(self, random: np.random.Generator) -> Said:
+        """A clip of it: seven times in ten a person's, where there are any."""
+        clips = self.real if self.real and (not self.synthetic or random.random() < 0.7) else self.synthetic
+        return clips[random.integers(len(clips))]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What segments are mixed from. noise may be empty."""
+
+    words: list[Word]
     speech: list[Sound]
     near: list[Sound]
     noise: list[Sound]
     rooms: list[Sound]
 
-    def word(self, random: np.random.Generator) -> Word:
-        """A clip of the word: six times in ten a person's, where there are any."""
-        words = self.real if self.real and (not self.synthetic or random.random() < 0.6) else self.synthetic
-        return words[random.integers(len(words))]
-
 
 def features(samples: NDArray[np.int16]) -> NDArray[np.uint8]:
     """What the scorer's first layer sees of a stretch heard by a fresh front end, plus 128: uint8 (windows, 40)."""
-    raw = kernels.Features().process(samples).astype(np.float32)
+    _front_end.reset()
+    raw = _front_end.process(samples).astype(np.float32)
     return np.asarray(np.clip(np.rint(raw * np.float32(FEATURE_UNIT / INPUT_UNIT)), 0, 255).astype(np.uint8))
 
 
-def segment(material: Material, positive: bool, number: int, seed: int) -> tuple[NDArray[np.int16], int]:
-    """Samples (int16, FRAMES) and the sample at which the word ends, or NO_WORD."""
-    random = np.random.default_rng([seed, number, int(positive)])
-    track, end = _positive(material, random) if positive else (_talk(material, random), NO_WORD)
-    return _heard(material, track, positive, random), end
+def segment(material: Material, word: int | None, random: np.random.Generator) -> tuple[NDArray[np.int16], int]:
+    """Samples (int16, FRAMES) with the word of that number, or with none; and the sample at which it ends, or NO_WORD."""
+    if word is None:
+        return _heard(material, _talk(material, random), False, random), NO_WORD
+    track, end = _with_word(material, material.words[word], random)
+    return _heard(material, track, True, random), end
 
 
-def around(material: Material, sound: Sound, at: int, random: np.random.Generator) -> NDArray[np.int16]:
-    """Samples (int16, FRAMES) with what `sound` holds up to `at` and a little more in them; half of the time in another voice."""
-    tempo = 1.0
-    if random.random() < 0.5:
-        sound, tempo = _another_voice(sound, random)
-    track = np.zeros(FRAMES, np.float32)
-    end = int(random.uniform(2.0, 2.9) * RATE)
-    start = int(at / tempo) - end
-    piece = _faded(sound[max(0, start) : start + FRAMES])
-    track[max(0, -start) : max(0, -start) + len(piece)] = piece / (augment.speech_level(piece) + 1e-9)
-    return _heard(material, track, False, random)
-
-
-def _heard(material: Material, track: Sound, positive: bool, random: np.random.Generator) -> NDArray[np.int16]:
+def _heard(material: Material, track: Sound, word: bool, random: np.random.Generator) -> NDArray[np.int16]:
     """The track through another microphone, room, noise and codec, at some level."""
     if random.random() < 0.6:
         track = augment.equalised(track, random)
@@ -83,20 +81,20 @@ def _heard(material: Material, track: Sound, positive: bool, random: np.random.G
         response = material.rooms[random.integers(len(material.rooms))]
         track = augment.in_room(track, response)
     if random.random() < 0.85:
-        snr_db = random.uniform(-5, 20) if positive else random.uniform(-10, 25)
+        snr_db = random.uniform(-5, 20) if word else random.uniform(-10, 25)
         noise = _background(material, random)
         track = track + noise * (level * 10 ** (-snr_db / 20))
-    if random.random() < 0.25:
+    if random.random() < 0.2:
         track = augment.codec(0.5 * track / (np.abs(track).max() + 1e-9), random)
-    peak_db = random.uniform(-40, 3)  # above 0 it clips
+    peak_db = random.uniform(-45, 3)  # above 0 it clips
     track = track * (10 ** (peak_db / 20) / (np.abs(track).max() + 1e-9))
     return augment.to_int16(track)
 
 
-def _positive(material: Material, random: np.random.Generator) -> tuple[Sound, int]:
-    word = material.word(random)
-    said, tempo = _another_voice(word.samples, random)
-    start, end = int(word.start / tempo), int(word.end / tempo)
+def _with_word(material: Material, word: Word, random: np.random.Generator) -> tuple[Sound, int]:
+    clip = word.said(random)
+    said, tempo = _another_voice(clip.samples, random)
+    start, end = int(clip.start / tempo), int(clip.end / tempo)
     margin = int(random.choice([0.03, 1.0]) * RATE)  # the word alone, or with what else its clip holds
     said, start, end = said[max(0, start - margin) : end + margin], min(start, margin), end - max(0, start - margin)
     said = _faded(said / (augment.speech_level(said) + 1e-9))
@@ -120,7 +118,7 @@ def _lay(track: Sound, talk: Sound, start: int, stop: int) -> None:
 
 
 def _talk(material: Material, random: np.random.Generator) -> Sound:
-    """Speech that is not the word, now and then with pauses, or nothing at all."""
+    """Speech without a wake word, now and then with pauses, or nothing at all."""
     track = np.zeros(FRAMES, np.float32)
     kind = random.random()
     if kind < 0.08:
@@ -129,7 +127,7 @@ def _talk(material: Material, random: np.random.Generator) -> Sound:
         return augment.signals(FRAMES, random)
     at = 0
     while at < FRAMES:
-        clip = _not_the_word(material, random)
+        clip = _not_a_word(material, random)
         if at == 0 and random.random() < 0.4:  # a stream may begin within a word
             clip = clip[int(random.integers(len(clip) // 2 + 1)) :]
         clip = _faded(clip / augment.speech_level(clip)) * 10 ** (random.uniform(-6, 0) / 20)
@@ -143,25 +141,25 @@ def _talk(material: Material, random: np.random.Generator) -> Sound:
 
 def _another_voice(clip: Sound, random: np.random.Generator) -> tuple[Sound, float]:
     """The clip in another voice, and its tempo; half of the time pitch and tempo go together, which leaves no traces."""
-    tempo = random.uniform(0.83, 1.2)
-    formants = tempo if random.random() < 0.5 else random.uniform(0.85, 1.18)
+    tempo = random.uniform(0.82, 1.22)
+    formants = tempo if random.random() < 0.5 else random.uniform(0.83, 1.2)
     return augment.revoiced(clip, formants, tempo), tempo
 
 
-def _not_the_word(material: Material, random: np.random.Generator) -> Sound:
-    """A stretch of speech: as it was said, a near-miss, cut to pieces in another order, or one part of the word alone."""
+def _not_a_word(material: Material, random: np.random.Generator) -> Sound:
+    """A stretch of speech: as it was said, a near-miss, cut to pieces in another order, or one part of a word alone."""
     kind = random.random()
     if kind < 0.2 and material.near:
         return material.near[random.integers(len(material.near))]
     if kind < 0.27:
-        word = material.word(random)
+        word = material.words[random.integers(len(material.words))].said(random)
         middle = word.start + int((word.end - word.start) * random.uniform(0.4, 0.6))
         return word.samples[word.start : middle] if random.random() < 0.5 else word.samples[middle : word.end]
     clip = material.speech[random.integers(len(material.speech))]
     if len(clip) > FRAMES:
         cut = int(random.integers(len(clip) - FRAMES + 1))
         clip = clip[cut : cut + FRAMES]
-    if kind > 0.8:
+    if kind > 0.9:
         piece = int(random.uniform(0.1, 0.4) * RATE)
         pieces = [_faded(clip[at : at + piece]) for at in range(0, len(clip), piece)]
         clip = np.concatenate([pieces[n] for n in random.permutation(len(pieces))])
@@ -169,19 +167,28 @@ def _not_the_word(material: Material, random: np.random.Generator) -> Sound:
 
 
 def _background(material: Material, random: np.random.Generator) -> Sound:
+    """Noise of RMS 1: recorded, coloured, music, machines, what a canceller leaves of the device's own sound, other talkers."""
     kind = random.random()
-    if kind < 0.55:
-        clip = material.noise[random.integers(len(material.noise))]
-        clip = np.resize(np.roll(clip, -int(random.integers(len(clip)))), FRAMES)
-    elif kind < 0.75:
+    if kind < 0.5 and material.noise:
+        clip = _looped(material.noise[random.integers(len(material.noise))], random)
+    elif kind < 0.7:
         clip = augment.colored(FRAMES, random.uniform(0, 2), random)
-    elif kind < 0.87:
+    elif kind < 0.8:
         clip = augment.music(FRAMES, random)
-    elif kind < 0.9:
+    elif kind < 0.83:
         clip = augment.signals(FRAMES, random)
+    elif kind < 0.9:
+        played = augment.music(2 * FRAMES, random) if random.random() < 0.5 else np.tile(_talk(material, random), 2)
+        clip = augment.residual_echo(played, material.rooms[random.integers(len(material.rooms))], random)[FRAMES:]
     else:
         clip = _talk(material, random) + 0.5 * _talk(material, random)
     return np.asarray(clip / (np.sqrt(np.mean(clip.astype(np.float64) ** 2)) + 1e-6), np.float32)
+
+
+def _looped(clip: Sound, random: np.random.Generator) -> Sound:
+    """A segment's length of it, from any place on."""
+    start = int(random.integers(len(clip)))
+    return np.resize(clip[start:], FRAMES) if len(clip) - start >= FRAMES else np.resize(np.roll(clip, -start), FRAMES)
 
 
 def _faded(clip: Sound) -> Sound:

@@ -33,10 +33,10 @@ class Voice:
 
 
 def voices(count: int, random: np.random.Generator) -> list[Voice]:
-    """`count` voices drawn over the programs, a third of them from flite and festival, which sound most human."""
+    """`count` voices drawn over the programs; few are festival's, which take a second or two for each phrase."""
     drawn = []
     for _ in range(count):
-        program = random.choice(["espeak-ng", "flite", "festival"], p=[0.5, 0.3, 0.2])
+        program = random.choice(["espeak-ng", "flite", "festival"], p=[0.5, 0.45, 0.05])
         name = random.choice({"espeak-ng": _ESPEAK, "flite": _FLITE, "festival": _FESTIVAL}[program])
         drawn.append(Voice(str(program), str(name), float(random.uniform(0.8, 1.3)), float(random.uniform(0.8, 1.25))))
     return drawn
