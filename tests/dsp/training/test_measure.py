@@ -1,0 +1,136 @@
+"""Measuring: what is counted, what is chosen, what goes into a card."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyroomacoustics")
+
+from farfield.block import Frame
+from farfield.detector import Detector
+from farfield.training import augment, material, measure
+from reference.planted import random_model
+from reference.sounds import RATE, quiet, tone
+
+NONE = np.zeros((0, 40), np.uint16)
+
+
+def test_a_hit_lies_between_the_words_start_and_half_a_second_after_it():
+    assert [measure.hit([at], 1_000, 5_000) for at in (999, 1_000, 13_000, 13_001)] == [None, 1_000, 13_000, None]
+    assert measure.hit([500, 6_000, 7_000], 1_000, 5_000) == 6_000 and measure.hit([], 0, 1) is None
+
+
+@pytest.mark.parametrize("window", measure._WINDOWS)
+def test_a_track_is_what_the_detector_smooths(window):
+    """From the same sound, to the bit, while the window fills and after."""
+    model = replace(random_model(0), smoothing_steps=window)
+    samples = augment.to_int16(0.3 * augment.colored(3 * RATE, 1.0, np.random.default_rng(0)))
+    detector = Detector(model)
+    detector.process(Frame(samples[:, None], 0, 0, 0, len(samples)))
+    scores = model.scorer().process(measure.kernels.Features().process(samples))
+    heard = measure.track(scores, model.stride, window)
+    assert np.array_equal(heard.index, detector.steps.index) and np.array_equal(heard.p, detector.steps.p)
+    assert len(set(heard.p.tolist())) > 5
+
+
+def planted(*peaks, steps=100):
+    """Scores in steps of 10 ms: 256 times p at each (step, p), else 0. Step s is known at 480 + 160 s samples."""
+    scores = np.zeros(steps, np.uint8)
+    for step, p in peaks:
+        scores[step] = round(256 * p)
+    return scores
+
+
+def test_figures_count_by_hand():
+    """Three recordings in two parts; with one step a window and decisions at 480 + 160 s."""
+    model = replace(random_model(0), refractory_ms=0)
+    model = replace(model, network=model.network | {"stride": 1})
+    said = [measure.Said("clean", NONE, 1_600, 4_800), measure.Said("clean", NONE, 1_600, 4_800),
+            measure.Said("room", NONE, 1_600, 4_800)]  # fmt: skip
+    words = [planted((33, 0.8)), planted((5, 0.8), (93, 0.8)), planted((18, 0.6), (38, 0.9))]
+    others = [planted((3, 0.9), (50, 0.9)), planted((9, 0.75))]
+    of = [measure.Scored(measure.Streams(said[:2], [NONE], 1.5), words[:2], others[:1]),
+          measure.Scored(measure.Streams(said[2:], [NONE], 0.5), words[2:], others[1:])]  # fmt: skip
+    found = measure.figures(of, model, 1, 0.7)
+    assert found.missed == {"clean": 1, "noise at 10 dB": 0, "room": 0}
+    assert found.asked == {"clean": 2, "noise at 10 dB": 0, "room": 1}
+    assert (found.woken, found.hours, found.late, found.miss) == (3, 2.0, [36 * 160 - 4_800, 41 * 160 - 4_800], 1 / 3)
+    assert measure.figures(of, replace(model, refractory_ms=600), 1, 0.7).woken == 2, "the refractory time"
+    assert measure.figures(of, model, 3, 0.7).woken == 0, "three steps a window"
+    found = replace(found, woken=2)
+    card = measure.as_card(found)
+    assert card["missed"]["clean"] == "1 of 2" and card["miss_rate"] == 0.3333 and card["false_accepts"] == 2
+    assert card["miss_rate_95"] == [0.0084, 0.9057] and card["false_accepts_per_hour_95"] == [0.12, 3.61]
+    assert card["latency_ms"] == {"median": 85, "p95": 108}
+    assert json.loads(json.dumps(card)) == card
+
+
+def heard(word, other, hours=1.0):
+    """A part where the word and the other speech reach these levels, for five steps each."""
+    model = random_model(0)
+    at = 20
+    end = 320 + 160 * model.stride * at
+    said = measure.Said("clean", NONE, end - 4_800, end)
+    return model, measure.Scored(
+        measure.Streams([said], [NONE], hours),
+        [planted(*((at + n, word) for n in range(5)))],
+        [planted(*((30 + n, other) for n in range(5)))] if other else [],
+    )
+
+
+def test_the_setting_that_misses_least_without_waking():
+    """The word reaches 0.8 and other speech 0.6: a threshold between them; where other speech is as like, it is not woken."""
+    model, part = heard(0.8, 0.6)
+    setting, found = measure.choose([[part]], model, 0.0)
+    assert (found.miss, found.woken) == (0, 0) and 0.59 <= setting.threshold < 0.8 and setting.smoothing_steps < 6
+    model, part = heard(0.8, 0.8)
+    assert (lambda found: (found.miss, found.woken))(measure.choose([[part]], model, 0.0)[1]) == (1, 0)
+    model, part = heard(0.8, 0.8)
+    assert (lambda found: (found.miss, found.woken))(measure.choose([[part]], model, 1.0)[1]) == (0, 1), "one an hour is allowed"
+    _, deaf = heard(0.2, 0.2)
+    _, good = heard(0.8, 0.2)
+    assert measure.choose([[deaf], [good], [deaf]], model, 0.0)[0].variant == 1
+    _, apart = heard(0.7, 0.75)
+    setting, found = measure.choose([[good, apart]], model, 0.5)
+    assert (found.miss, found.woken, found.hours) == (0, 1, 2.0), "one threshold for all parts"
+
+
+def test_a_calibration_falls_as_thresholds_rise():
+    """In two hours, peaks of 0.9, 0.7, and another 0.7 that a wake at 0.65 hides from a low threshold."""
+    model = random_model(0)
+    parts = [
+        measure.Scored(measure.Streams([], [NONE], 1.0), [], [planted((5, 0.9), (350, 0.7), steps=400)]),
+        measure.Scored(measure.Streams([], [NONE], 1.0), [], [planted((10, 0.65), (12, 0.7))]),
+    ]
+    pairs = measure.calibration(parts, model, 1)
+    thresholds, rates = zip(*pairs, strict=True)
+    assert sorted(thresholds) == list(thresholds) and sorted(rates, reverse=True) == list(rates)
+    assert rates == (1.5, 0.5, 0.0) and thresholds[1] == pytest.approx(0.7, abs=0.011) and thresholds[2] >= 0.89
+
+
+def test_held_out_clips_are_heard_in_every_condition(monkeypatch):
+    sound = np.concatenate([quiet(0.3), tone(800, 0.5), quiet(0.3)])
+    clip = material.Labelled("w/a", "a", sound)
+    held = material.HeldOut([clip], [clip, clip], [clip])
+    room = np.zeros(400, np.float32)
+    room[[8, 300]] = 1.0, 0.4
+    kept = []
+
+    class Kept:
+        def process(self, samples):
+            kept.append(samples)
+            return np.zeros((len(samples) // 160, 40), np.uint16)
+
+    monkeypatch.setattr(measure.kernels, "Features", Kept)
+    on = measure.streams(held, [sound], [room], 1)
+    assert [word.condition for word in on.words] == list(measure.CONDITIONS)
+    clean, noisy, far = (samples.astype(float) for samples in kept[:3])
+    for word, samples in zip(on.words, kept, strict=False):
+        assert abs(word.start - (8_000 + 4_800)) <= 480 and abs(word.end - (8_000 + 12_800)) <= 480
+        assert len(samples) == len(sound) + RATE // 2 + 3 * RATE // 4
+    snr_db = 20 * np.log10(augment.speech_level(clean) / np.sqrt(np.mean((noisy - clean) ** 2)))
+    assert snr_db == pytest.approx(10, abs=0.3)
+    assert np.abs(far).max() == pytest.approx(3_277, abs=2)
+    assert on.hours * 3600 * RATE == len(sound) * 8 == len(kept[3]) and len(on.others) == 1

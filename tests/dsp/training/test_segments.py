@@ -1,0 +1,60 @@
+"""Segments: reproducible, and labelled where the word ends."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyroomacoustics")
+
+from farfield.training import augment, segments
+from reference.sounds import quiet, simple_material, tone
+
+
+def made(number, word, seed=5, **changes):
+    return segments.segment(simple_material(**changes), word, np.random.default_rng([seed, number]))
+
+
+@pytest.mark.parametrize("word", [None, 0])
+def test_a_segment_is_made_of_what_is_drawn(word):
+    one = [made(number, word) for number in range(6)]
+    for (samples, end), (again, end_again) in zip(one, [made(number, word) for number in range(6)], strict=True):
+        assert samples.dtype == np.int16 and samples.shape == (segments.FRAMES,)
+        assert samples.tobytes() == again.tobytes() and end == end_again
+        assert (end == segments.NO_WORD) == (word is None)
+    assert len({samples.tobytes() for samples, _ in one}) == 6
+    assert made(0, word, seed=6)[0].tobytes() != one[0][0].tobytes()
+
+
+def test_features_are_those_of_a_fresh_front_end():
+    """Whatever it has heard before."""
+    samples = [made(number, 0)[0] for number in range(3)]
+    first = segments.features(samples[0])
+    segments.features(samples[1])
+    assert first.shape == (segments.WINDOWS, 40) and np.array_equal(segments.features(samples[0]), first)
+    assert not np.array_equal(segments.features(samples[2]), first)
+
+
+def test_no_noise_but_what_can_be_made(monkeypatch):
+    assert all(np.abs(made(number, None, noise=[])[0]).max() > 0 for number in range(20))
+
+
+def test_the_word_ends_where_a_segment_says(monkeypatch):
+    """A tone stands for the word: where its band falls silent, against the label, without a room's or a codec's echo."""
+    monkeypatch.setattr(augment, "codec", lambda samples, random: samples)
+    off = []
+    for number in range(60):
+        samples, end = made(number, 0)
+        windows = samples[: len(samples) // 320 * 320].reshape(-1, 320) * np.hanning(320)
+        band = np.abs(np.fft.rfft(windows, 1_024))[:, 155:235].max(axis=1)  # 2,400 to 3,700 Hz
+        last = np.flatnonzero(band > 0.5 * np.quantile(band, 0.95))[-1]
+        off.append((last + 1) * 320 - end)
+    assert abs(np.median(off)) <= 480
+    assert np.mean(np.abs(off) < 800) > 0.6
+
+
+def test_people_are_heard_more_often_than_voices():
+    said = segments.Said(quiet(1.0), 0, 100), segments.Said(tone(500, 1.0), 0, 100)
+    word = segments.Word([said[0]], [said[1]])
+    random = np.random.default_rng(0)
+    share = np.mean([word.said(random) is said[0] for _ in range(2_000)])
+    assert share == pytest.approx(0.7, abs=0.05)
+    assert segments.Word([], [said[1]]).said(random) is said[1] and segments.Word([said[0]], []).said(random) is said[0]

@@ -1,0 +1,130 @@
+"""A whole training: from folders to model files, cut short and taken up again."""
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("pyroomacoustics")
+
+from click.testing import CliRunner  # noqa: E402
+
+from farfield.cli import main  # noqa: E402
+from farfield.errors import InputError  # noqa: E402
+from farfield.model import load_model  # noqa: E402
+from farfield.training import fit, train  # noqa: E402
+from farfield.training.material import PARTS, Phrase  # noqa: E402
+from reference.sounds import voice  # noqa: E402
+
+
+def silent(*_):
+    pass
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for n, person in enumerate(("ann", "bob", "cat", "dan", "eve")):
+        voice(tmp_path / "word", person, 2, 900 + 100 * n)
+        voice(tmp_path / "sword", person, 1, 1_700 + 100 * n)
+        voice(tmp_path / "other", person, 2, 300 + 40 * n, 1.5)
+        voice(tmp_path / "noise", person, 1, 2_000 + 100 * n, 1.5)
+    return tmp_path
+
+
+def recipe_for(folder, words=("word",), **changes):
+    fields = {
+        "phrases": tuple(Phrase(word, (folder / word,), ("ward",)) for word in words),
+        "negatives": (folder / "other",), "noise": (folder / "noise",), "tts": True,
+        "seed": 1, "rounds": 4, "others": 18, "words": 18,
+    }  # fmt: skip
+    return train.Recipe(**(fields | changes))
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_at_round(monkeypatch, times):
+    """The run ends once so many rounds of fitting have been kept."""
+    keep, count = fit._keep, 0
+
+    def kept(*what):
+        nonlocal count
+        keep(*what)
+        count += 1
+        if count == times:
+            raise Killed
+
+    monkeypatch.setattr(fit, "_keep", kept)
+
+
+def test_a_run_killed_and_taken_up_again_gives_the_same_models(tiny, folders, monkeypatch):
+    (folders / "word" / "broken.wav").write_bytes(b"RIFF")
+    said = []
+    recipe = recipe_for(folders, ("word", "sword"))
+    straight = train.train(recipe, folders / "straight", {"licence": "x"}, said.append, silent)
+    for times in (2, 30):
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            kill_at_round(patched, times)
+            train.train(recipe, folders / "killed", {"licence": "x"}, silent, silent)
+    resumed = train.train(recipe, folders / "killed", {"licence": "x"}, silent, silent)
+    for one, other in zip(straight, resumed, strict=True):
+        one.save(folders / "a.safetensors")
+        other.save(folders / "b.safetensors")
+        assert (folders / "a.safetensors").read_bytes() == (folders / "b.safetensors").read_bytes()
+    assert [line for line in said if line.startswith("left out: ")] == [line for line in said if "broken.wav" in line] != []
+    assert [model.word for model in straight] == ["word", "sword"]
+    straight[0].save(folders / "a.safetensors")
+    card = load_model(folders / "a.safetensors").card
+    assert card["licence"] == "x" and card["clips"] == {"word": 10, "other_speech": 10, "noise": 5, "synthetic": 4 + 8 + 4}
+    assert card["recipe"]["phrases"]["word"]["positives"] == [f"{folders.name}/word"] and str(folders) not in json.dumps(
+        dict(card)
+    )
+    assert card["figures"]["people"] == 5 and card["figures"]["missed"]["clean"].endswith("of 10"), "everybody is held out once"
+    assert "no real voice" not in card["figures"]["on"]
+    assert 450 <= straight[0].word_ms <= 650
+    held_out = [load_model(folders / "straight" / f"sword-without-{part}.safetensors") for part in range(PARTS)]
+    assert len({model.scorer().process(sample()).tobytes() for model in held_out}) > 1
+    assert set(json.loads((folders / "straight" / "parts.json").read_text()).values()) == set(range(PARTS))
+
+
+def sample():
+    import numpy as np
+
+    return np.random.default_rng(0).integers(0, 700, (900, 40)).astype(np.uint16)
+
+
+def test_a_work_folder_belongs_to_one_recipe(tiny, folders, monkeypatch):
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        kill_at_round(patched, 1)
+        train.train(recipe_for(folders), folders / "work", {}, silent, silent)
+    others = ({"seed": 2}, {"rounds": 5}, {"tts": False}, {"phrases": (Phrase("word", (folders / "word",), ("word up",)),)})
+    for changes in others:
+        with pytest.raises(InputError, match="work: belongs to another recipe"):
+            train.train(recipe_for(folders, **changes), folders / "work", {}, silent, silent)
+
+
+def test_synthetic_voices_alone_make_a_model_whose_card_says_so(tiny, folders):
+    recipe = recipe_for(folders, phrases=(Phrase("hey house", (), ("hay mouse",)),), negatives=(), noise=())
+    (model,) = train.train(recipe, folders / "work", {}, silent, silent)
+    assert model.card["figures"]["on"].startswith("synthetic voices only: no real voice has been measured")
+    assert model.card["clips"] == {"word": 0, "other_speech": 0, "noise": 0, "synthetic": 12}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["w", "-o", "m.tflite"], "m.tflite: got the suffix '.tflite', wanted .safetensors"),
+        (["w", "-o", "no/m.safetensors"], "no: no such folder"),
+        (["w", "-o", "m.safetensors"], "got no --positives or no --negatives; wanted both, or --tts"),
+        (["w", "v", "-o", "nowhere"], "nowhere: no such folder"),
+        (["w", "v", "-o", ".", "--positives", "a", "--tts"], "--positives: got 1 for 2 words, wanted one each"),
+        (["w", "w", "-o", ".", "--tts"], "WORD: got w, w, wanted each once"),
+        (["w", "-o", "m.safetensors", "--positives", "a", "--negatives", "b", "--near", "c"], "--near: got phrases but no --tts"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_a_line(arguments, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["train", *arguments])
+    assert isinstance(result.exception, InputError | SystemExit) and told in f"{result.output} {result.exception}"
+    assert list(tmp_path.iterdir()) == []
