@@ -130,6 +130,16 @@ def at_rate(points: Sequence[Point], false_accepts_per_hour: float) -> Point | N
     return best
 
 
+def trade_off(points: Sequence[Point]) -> list[tuple[float, Point]]:
+    """False accepts an hour, rising, and for each the point that `at_rate` finds for it."""
+    best: dict[float, Point] = {}
+    most = 0.0
+    for at in reversed(points):
+        most = max(most, at.false_accepts_per_hour)
+        best[most] = at
+    return list(best.items())
+
+
 def miss_interval(count: float, total: float) -> tuple[float, float]:
     """Clopper-Pearson 95 % interval of a proportion (Biometrika 26, 1934).
 

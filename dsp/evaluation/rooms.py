@@ -46,7 +46,7 @@ class Simulated:
 
     def response(self) -> Sound:
         """From its direct sound on."""
-        return _simulated(self.seed, self.number)[DISTANCES_M.index(self.distance_m)]
+        return _simulated(self.seed, self.number)[1][DISTANCES_M.index(self.distance_m)]
 
 
 Room = Measured | Simulated
@@ -54,10 +54,9 @@ Room = Measured | Simulated
 
 @dataclass(frozen=True)
 class Plan:
-    """A room to simulate. size_m: (3,). rt60_s: its reverberation time. microphone_m: (3,). talkers_m: (distances, 3)."""
+    """A room to simulate. size_m: (3,). absorption: of every wall. microphone_m: (3,). talkers_m: (distances, 3)."""
 
     size_m: NDArray[np.float64]
-    rt60_s: float
     absorption: float
     order: int
     microphone_m: NDArray[np.float64]
@@ -80,22 +79,22 @@ def rooms(asked: Sequence[str], seed: int) -> list[Room]:
 
 
 def plan(seed: int, number: int) -> Plan:
-    """Room `number` of a seed: large enough for the farthest talker, with a reverberation time of 0.15 to 0.8 s."""
+    """Room `number` of a seed: large enough for the farthest talker; by Sabine's formula it rings for 0.15 to 0.8 s."""
     import pyroomacoustics
 
     random = np.random.default_rng([seed, number])
     while True:
         size = random.uniform([4.5, 3.5, 2.4], [9.0, 7.0, 3.2])
         microphone = random.uniform([0.4, 0.4, 0.7], [size[0] - 0.4, size[1] - 0.4, 1.4])
-        rt60 = float(random.uniform(0.15, 0.8))
+        rt60_s = random.uniform(0.15, 0.8)
         talkers = [_talker(size, microphone, distance, random) for distance in DISTANCES_M]
         try:
-            absorption, order = pyroomacoustics.inverse_sabine(rt60, size)
+            absorption, order = pyroomacoustics.inverse_sabine(rt60_s, size)
         except ValueError:
             continue  # so large a room rings for longer whatever its walls
         placed = [talker for talker in talkers if talker is not None]
         if len(placed) == len(talkers):
-            return Plan(size, rt60, float(absorption), min(int(order), _HIGHEST_ORDER), microphone, np.array(placed))
+            return Plan(size, float(absorption), min(int(order), _HIGHEST_ORDER), microphone, np.array(placed))
 
 
 def _talker(
@@ -120,7 +119,7 @@ def _simulations(text: str, seed: int) -> list[Room]:
         raise InputError(f"--room: got {text!r}, wanted sim: and a number of rooms, 1 to {_MOST_SIMULATED}")
     made: list[Room] = []
     for number in range(int(count)):
-        name = f"simulated {number + 1} ({plan(seed, number).rt60_s:.2f} s)"
+        name = f"simulated {number + 1}, {_simulated(seed, number)[0]:.2f} s"
         made += [Simulated(name, distance, seed, number) for distance in DISTANCES_M]
     return made
 
@@ -157,7 +156,8 @@ def _measured(path: str) -> Sound:
 
 
 @lru_cache(maxsize=_MOST_SIMULATED)
-def _simulated(seed: int, number: int) -> list[Sound]:
+def _simulated(seed: int, number: int) -> tuple[float, list[Sound]]:
+    """Its reverberation time in seconds, as its responses have it, and they."""
     import pyroomacoustics
 
     drawn = plan(seed, number)
@@ -167,7 +167,8 @@ def _simulated(seed: int, number: int) -> list[Sound]:
         room.add_source(talker)
     room.add_microphone(drawn.microphone_m)
     room.compute_rir()
-    return [_from_direct(np.asarray(response, np.float32)) for response in room.rir[0]]
+    rt60_s = float(np.median(room.measure_rt60(decay_db=20)))
+    return rt60_s, [_from_direct(np.asarray(response, np.float32)) for response in room.rir[0]]
 
 
 def _from_direct(response: Sound) -> Sound:

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +79,8 @@ def evaluate(
     for what, found in (("of the word", words), ("of other speech", others)):
         if not found and skipped:
             raise InputError(f"no clip {what} could be used, wanted one or more; the first that could not: {skipped[0]}")
-    points = tuple(curve.curve(heard, model.refractory_ms))
     own = curve.point(heard, model.threshold, model.refractory_ms)
+    points = tuple(curve.curve(heard, model.refractory_ms)) or (own,)  # where all scores are below the floor
     asked = {rate: curve.at_rate(points, rate) for rate in rates}
     rounds = max(1.0, others.total() / max(1.0, curve.effective(others)))
     return Evaluation(model, words.total(), own.hours, rounds, own, points, asked, _woken(heard, own), skipped)
@@ -102,7 +103,7 @@ def executor(name: str) -> Iterator[Executor]:
         try:
             from distributed import Client
         except ImportError:
-            raise InputError("distributed: not installed; install it with: pip install distributed") from None
+            raise InputError("distributed: not installed; install it with: pip install 'farfield[dask]'") from None
         try:
             client = Client(name.removeprefix("dask:"), timeout="20s")
         except (OSError, ValueError) as error:
@@ -113,7 +114,10 @@ def executor(name: str) -> Iterator[Executor]:
     if not name.isdecimal() or not 1 <= int(name) <= 512:
         raise InputError(f"--executor: got {name!r}, wanted a number of processes, 1 to 512, or dask:ADDRESS")
     with ProcessPoolExecutor(int(name)) as pool:
-        yield pool
+        try:
+            yield pool
+        except BrokenProcessPool:
+            raise InputError("--executor: a process ended before its work, perhaps for lack of memory; wanted fewer") from None
 
 
 def as_json(result: Evaluation) -> dict[str, Any]:
@@ -186,9 +190,9 @@ def _groups(at: Point) -> dict[str, dict[str, dict[str, int]]]:
     return {
         "snr_db": by(lambda word: word.snr_db, "clean"),
         "peak_dbfs": by(lambda word: word.peak_dbfs, "unknown"),
-        "noise": by(lambda word: word.noise and _kind(Path(word.noise)), "none"),
-        "room": by(lambda word: word.room and word.room.name, "none"),
-        "distance_m": by(lambda word: word.room and word.room.distance_m, "unknown"),
+        "noise": by(lambda word: _kind(Path(word.noise)) if word.noise else None, "none"),
+        "room": by(lambda word: word.room.name if word.room else None, "none"),
+        "distance_m": by(lambda word: word.room.distance_m if word.room else None, "unknown"),
         "folder": by(lambda word: Path(word.clip).parent.name, "unknown"),
     }
 
@@ -206,7 +210,7 @@ def draw(result: Evaluation, path: Path) -> None:
     figure = Figure(figsize=(7, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    rates, points = zip(*_trade_off(result.points), strict=True)
+    rates, points = zip(*curve.trade_off(result.points), strict=True)
     low, high = 100 * np.array([_counts(at, result.rounds)["miss_rate_95"] for at in points]).T
     axes.fill_between(rates, low, high, step="post", alpha=0.15, linewidth=0, label="95 %")
     axes.step(rates, [100 * at.miss for at in points], where="post")
@@ -222,16 +226,6 @@ def draw(result: Evaluation, path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=110, format="png")
-
-
-def _trade_off(points: Sequence[Point]) -> list[tuple[float, Point]]:
-    """Rates rising, and for each the lowest threshold that keeps to it, as `curve.at_rate` finds it."""
-    best: dict[float, Point] = {}
-    most = 0.0
-    for at in reversed(points):
-        most = max(most, at.false_accepts_per_hour)
-        best[most] = at
-    return list(best.items())
 
 
 def keep_clips(result: Evaluation, work: Sequence[Part], folder: Path, pool: Executor) -> int:
