@@ -1,7 +1,7 @@
 """Labelled streams: words among speech and pauses over noise, each made from a seed and its number alone, so anywhere.
 
 After the protocol of the public wake-word benchmark: speech takes a fifth of the time, noise lies under all of it, and every
-utterance is scaled so that the energy of its loudest frame is a given ratio above that of the noise's loudest.
+utterance is scaled so that the energy of its loudest frame is a given ratio above that of the loudest of the noise under it.
 """
 
 import math
@@ -207,13 +207,13 @@ def _gain(sound: Sound, energy: float) -> float:
 
 
 def _noise(paths: Sequence[str], length: int, random: np.random.Generator) -> tuple[Sound, list[tuple[int, str]]]:
-    """That many samples, and where in them which clip begins."""
+    """That many samples, each clip's loudest frame as loud as the next one's, and where in them which clip begins."""
     if not paths:
         quiet = random.standard_normal(length, np.float32)
         quiet *= np.float32(10 ** (_FLOOR_DBFS / 20))
         return quiet, []
     clips = [read(Path(path)) for path in paths]
-    clips = [clip / np.sqrt(np.mean(clip**2) + _QUIETEST) for clip in clips]
+    clips = [np.float32(_gain(clip, 1.0)) * clip for clip in clips]
     made = np.empty(length, np.float32)
     begins: list[tuple[int, str]] = []
     have = 0

@@ -313,6 +313,21 @@ def test_utterances_lie_over_the_noise_as_asked(folders, snr_db):
     assert 10 * np.log10(words / noise) == pytest.approx(expected, abs=1.5)
 
 
+def test_words_lie_over_the_noise_that_is_under_them(folders):
+    """A steady noise is not made quieter by a click in another: each clip of noise is as loud as its loudest frame."""
+    clicks = 1e-3 * np.random.default_rng(1).standard_normal(4 * RATE)
+    clicks[RATE : RATE + 200] = 0.9
+    soundfile.write(folders / "noise" / "noise1-0.wav", clicks, RATE)
+    conditions = streams.Conditions((10.0,), (-15.0,), 0.2)
+    (part,) = streams.parts(paths(folders / "word"), paths(folders / "speech"), paths(folders / "noise"), conditions, 1)
+    made = streams.stream(part)
+    steady = [word for word in made.said if "noise0" in word.noise]
+    assert 0 < len(steady) < len(made.said)
+    for word in steady:
+        before = made.samples[word.start - RATE // 4 : word.start - RATE // 16].astype(float) / 32_768
+        assert 10 * np.log10(np.mean(before**2)) == pytest.approx(-25.0, abs=1.0)
+
+
 def test_levels_and_rooms_are_gone_through(folders, tmp_path):
     response = np.zeros(4_000)
     response[100], response[2_100] = 0.5, 0.25
