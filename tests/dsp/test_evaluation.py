@@ -380,7 +380,8 @@ def test_a_stream_is_as_long_as_asked_and_speech_has_its_share(folders):
     sounds = [paths(folders / kind) for kind in ("word", "speech", "noise")]
     work = streams.parts(*sounds, streams.Conditions(), 2, hours=0.5)
     made = [streams.stream(part) for part in work]
-    assert sum(len(stream.samples) for stream in made) / RATE / 3600 == pytest.approx(0.5, rel=0.01)
+    assert [len(stream.samples) for stream in made] == [part.least for part in work]
+    assert sum(len(stream.samples) for stream in made) / RATE / 3600 == pytest.approx(0.5, rel=1e-4)
     spoken = sum(stop - start for stream in made for _, start, stop in stream.spoken)
     assert spoken / RATE / 3600 == pytest.approx(0.1, rel=0.05)
     assert max(Counter(word.clip for stream in made for word in stream.said).values()) > 1
