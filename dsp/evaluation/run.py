@@ -213,19 +213,18 @@ def draw(result: Evaluation, path: Path) -> None:
     rates, points = zip(*curve.trade_off(result.points), strict=True)
     low, high = 100 * np.array([_counts(at, result.rounds)["miss_rate_95"] for at in points]).T
     axes.fill_between(rates, low, high, step="post", alpha=0.15, linewidth=0, label="95 %")
-    axes.step(
-        rates, [100 * at.miss for at in points], where="post", label="lowest threshold that keeps to the rate, as all above it"
-    )
+    axes.step(rates, [100 * at.miss for at in points], where="post", label="lowest that keeps to the rate, as all above it")
     every = [(at.false_accepts_per_hour, 100 * at.miss) for at in result.points]
     axes.plot(*zip(*every, strict=True), ".", color="0.6", markersize=3, zorder=1, label="each threshold")
     own = _counts(result.own, result.rounds)
     x, y = own["false_accepts_per_hour"], 100 * own["miss_rate"]
     least, most = own["false_accepts_per_hour_95"]
+    top = 1.05 * max(*high, 100 * own["miss_rate_95"][1])
     low, high = 100 * np.array(own["miss_rate_95"])
     axes.errorbar([x], [y], yerr=[[y - low], [high - y]], xerr=[[x - least], [most - x]], fmt="o", capsize=3,
                   label=f"its threshold, {result.own.threshold:g}")  # fmt: skip
     axes.set_xscale("symlog", linthresh=1 / result.hours)
-    axes.set(xlabel="false accepts an hour", ylabel="missed, %", ylim=(0, None), xlim=(-0.1 / result.hours, None),
+    axes.set(xlabel="false accepts an hour", ylabel="missed, %", ylim=(0, top), xlim=(-0.1 / result.hours, None),
              title=f"{result.model.word}: {result.words} words, {result.hours:.1f} h")  # fmt: skip
     axes.grid(alpha=0.3)
     axes.legend()

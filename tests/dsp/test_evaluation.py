@@ -481,7 +481,7 @@ def test_threads_find_what_processes_find(heard, by_one):
 
 def test_a_dask_cluster_that_is_not_there_is_one_line():
     pytest.importorskip("distributed")
-    with pytest.raises(InputError, match="^--executor: no Dask scheduler answers at 'nowhere'"), run.executor("dask:nowhere"):
+    with pytest.raises(InputError, match=r"^--executor: no Dask scheduler answers at 'nowhere'"), run.executor("dask:nowhere"):
         pass
 
 
