@@ -37,11 +37,14 @@ def _ratio(value: str) -> float:
 @click.option("--snr-db", multiple=True, callback=_ratios, metavar="DB|clean",
               help="Utterances' peak energy over the noise's, one to a part; repeatable. [default: 10]")  # fmt: skip
 @click.option("--peak-dbfs", multiple=True, type=click.FloatRange(-80, 0), default=(-12.0,), show_default=True, metavar="DB",
-              help="Level of the loudest frame of utterances; repeatable.")  # fmt: skip
+              help="Level of the loudest frame of utterances, one to a part; repeatable.")  # fmt: skip
 @click.option("--speech-share", type=click.FloatRange(0, 1, min_open=True), default=0.2, show_default=True,
               help="Of the time that somebody speaks; 1 is speech without pause.")  # fmt: skip
-@click.option("--room", "rooms", multiple=True, type=_path, metavar="FILE",
-              help="Impulse response that utterances are heard through; repeatable.")  # fmt: skip
+@click.option("--hours", type=click.FloatRange(0, 100_000, min_open=True),
+              help="Length of the stream: clips are gone through again, shuffled anew. [default: each clip once]")  # fmt: skip
+@click.option("--room", "rooms", multiple=True, metavar="FILE|DIR|sim:N",
+              help="What utterances are heard through: an impulse response (its first channel), a folder of them, or N simulated "
+              "rooms with talkers 1, 2, 3 and 4 m away; repeatable.")  # fmt: skip
 @click.option("--fa-per-hour", "rates", multiple=True, type=click.FloatRange(0), default=(0.1, 0.5), show_default=True,
               help="Rate of false accepts to find the threshold for; repeatable.")  # fmt: skip
 @click.option("--threshold", type=click.FloatRange(0, 1, max_open=True), help="[default: the model's own]")
@@ -58,7 +61,8 @@ def evaluate(
     snr_db: tuple[float | None, ...],
     peak_dbfs: tuple[float, ...],
     speech_share: float,
-    rooms: tuple[Path, ...],
+    hours: float | None,
+    rooms: tuple[str, ...],
     rates: tuple[float, ...],
     threshold: float | None,
     seed: int,
@@ -70,11 +74,16 @@ def evaluate(
     """Measure a wake-word model on a labelled stream: misses against false accepts an hour, and latency.
 
     A word counts once, as a hit if a decision falls between its start and 0.5 s after its end; every other decision is a
-    false accept. Clips of people whose voices trained the model measure nothing.
+    false accept. Clips of people whose voices trained the model measure nothing. Intervals are over clips: one that is heard
+    again counts as one.
+
+    A measured response's distance is what NAME.json beside NAME.wav says, as {"distance_m": 1.2}, or its name: hall_1.2m.wav.
+    Farther is more reverberant, and not quieter: levels and ratios are those at the microphone.
     """
     need("scipy", "scipy", "eval")
     from dataclasses import replace
 
+    from farfield.evaluation import rooms as places
     from farfield.evaluation import run
     from farfield.evaluation.streams import Conditions, parts
 
@@ -83,10 +92,18 @@ def evaluate(
         listened = replace(listened, threshold=threshold)
     if plot is not None:
         need("matplotlib", "matplotlib", "eval")
-    conditions = Conditions(snr_db or (10.0,), peak_dbfs, speech_share, tuple(_files(rooms)))
-    work = parts(_sounds(positives), _sounds(negatives), _sounds(noise), conditions, seed)
+    if any(room.startswith("sim:") for room in rooms):
+        need("pyroomacoustics", "pyroomacoustics", "eval")
+    conditions = Conditions(snr_db or (10.0,), peak_dbfs, speech_share, tuple(places.rooms(rooms, seed)))
+    work = parts(_sounds(positives), _sounds(negatives), _sounds(noise), conditions, seed, hours=hours)
+    kept = 0
     with run.executor(executor) as pool, progress_bar() as progress:
         result = run.evaluate(listened, work, rates, pool, progress)
+        if clips is not None:
+            try:
+                kept = run.keep_clips(result, work, clips, pool)
+            except OSError as error:
+                raise InputError(f"{clips}: cannot be written ({error.strerror or error}); wanted a folder") from None
     for line in result.skipped:
         note(f"skipped: {line}")
     if plot is not None:
@@ -94,13 +111,8 @@ def evaluate(
             run.draw(result, plot)
         except OSError as error:
             raise InputError(f"{plot}: cannot be written ({error.strerror}); wanted a file in a folder that is there") from None
-    kept = 0
-    if clips is not None:
-        try:
-            kept = run.keep_clips(result, work, clips)
-        except OSError as error:
-            raise InputError(f"{clips}: cannot be written ({error.strerror or error}); wanted a folder") from None
-    found = run.as_json(result)
+    asked = {"snr_db": snr_db or [10.0], "peak_dbfs": peak_dbfs, "speech_share": speech_share, "rooms": rooms, "seed": seed}
+    found = {"model": model, "conditions": asked} | run.as_json(result)
     if as_json:
         print(json.dumps(found))
         return
@@ -125,15 +137,10 @@ def _sounds(folders: tuple[Path, ...]) -> list[Path]:
     return found
 
 
-def _files(paths: tuple[Path, ...]) -> list[str]:
-    for path in paths:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; wanted an impulse response")
-    return [str(path) for path in paths]
-
-
 def _print(found: dict[str, Any]) -> None:
-    print(f"{found['word']}: {found['words']} words in {found['hours']:.2f} h")
+    print(f"{found['word']}: {found['words']} words ({found['word_clips']} clips) in {found['hours']:.2f} h")
+    if found["words"] > found["word_clips"] or found["rounds_of_speech"] > 1:
+        print("Clips were heard more than once: intervals count each clip as one.")
     for at in (found["own"], *found["asked"]):
         asked = f"at most {at['asked_per_hour']:g} false accepts an hour" if "asked_per_hour" in at else "its own threshold"
         if "threshold" not in at:
@@ -149,4 +156,5 @@ def _print(found: dict[str, Any]) -> None:
             f"latency {late['median']} ms, p95 {late['p95']} ms"
         )
     for name, groups in found["own"]["missed_by"].items():
-        print(f"missed by {name}: " + ", ".join(f"{value}: {count}" for value, count in groups.items()))
+        if len(groups) > 1:
+            print(f"missed by {name}: " + ", ".join(f"{value}: {at['missed']} of {at['asked']}" for value, at in groups.items()))

@@ -1,6 +1,7 @@
 """Misses against false accepts over all thresholds, from the smoothed scores of labelled streams."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +11,15 @@ from farfield.evaluation.streams import Said
 from farfield.profile import RATE
 
 LATEST_S = 0.5  # after the word's end: a decision up to here is a hit
+FLOOR = 0.02  # scores up to here count as none: no threshold is looked for below
 
 
 @dataclass(frozen=True)
 class Scored:
     """A stream's smoothed scores and what was said in it.
 
-    index: int64, the sample after the last one that each step had heard. p: float64, 0 to 1.
+    index: int64, the sample after the last one that each step had heard. p: float64, 0 to 1. said: the words. spoken: every
+    utterance's clip, first sample and the one after its last.
     """
 
     number: int
@@ -25,6 +28,7 @@ class Scored:
     said: tuple[Said, ...]
     skipped: tuple[str, ...]
     samples: int
+    spoken: tuple[tuple[str, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,27 @@ class Point:
     @property
     def false_accepts_per_hour(self) -> float:
         return len(self.false_accepts) / self.hours
+
+    @property
+    def effective_words(self) -> float:
+        """How many words were said that tell anything new: a clip that is heard again is no other word."""
+        return effective(Counter(word.clip for word in (*self.hits, *self.missed)))
+
+
+def effective(times: Mapping[str, int]) -> float:
+    """Kish's effective number of draws from clips heard so many times each: as many as there are clips, where all are alike.
+
+    It takes the repetitions of a clip to be wholly dependent, so that intervals are rather too wide than too narrow (Kish,
+    "Survey Sampling", 1965).
+    """
+    return sum(times.values()) ** 2 / max(1, sum(count**2 for count in times.values()))
+
+
+def notable(index: NDArray[np.int64], p: NDArray[np.float64], floor: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The steps above the floor and the one after each run of them: all that decisions above it depend on."""
+    above = p > floor
+    above[1:] |= above[:-1].copy()
+    return index[above], p[above]
 
 
 def decisions(index: NDArray[np.int64], p: NDArray[np.float64], threshold: float, refractory_ms: int) -> list[int]:
@@ -83,9 +108,9 @@ def point(streams: Sequence[Scored], threshold: float, refractory_ms: int) -> Po
 def thresholds(streams: Sequence[Scored], most: int = 200) -> list[float]:
     """Up to `most` values between which the outcome changes, denser towards 1, where thresholds lie."""
     values = np.unique(np.concatenate([heard.p for heard in streams]))
-    values = values[(values > 0.02) & (values < 1.0)]
+    values = values[(values > FLOOR) & (values < 1.0)]
     if len(values) > most:
-        wanted = 1 - np.geomspace(0.98, 1 - values[-1], most)
+        wanted = 1 - np.geomspace(1 - FLOOR, 1 - values[-1], most)
         values = np.unique(values[np.searchsorted(values, wanted).clip(0, len(values) - 1)])
     return [float(value) for value in values]
 
@@ -105,16 +130,29 @@ def at_rate(points: Sequence[Point], false_accepts_per_hour: float) -> Point | N
     return best
 
 
-def miss_interval(count: int, total: int) -> tuple[float, float]:
-    """Clopper-Pearson 95 % interval of a proportion (Biometrika 26, 1934)."""
+def trade_off(points: Sequence[Point]) -> list[tuple[float, Point]]:
+    """False accepts an hour, rising, and for each the point that `at_rate` finds for it."""
+    best: dict[float, Point] = {}
+    most = 0.0
+    for at in reversed(points):
+        most = max(most, at.false_accepts_per_hour)
+        best[most] = at
+    return list(best.items())
+
+
+def miss_interval(count: float, total: float) -> tuple[float, float]:
+    """Clopper-Pearson 95 % interval of a proportion (Biometrika 26, 1934).
+
+    Numbers need not be whole: of repeated clips the effective ones are given (Korn, Graubard, Survey Methodology 24, 1998).
+    """
     from scipy.stats import beta
 
     low = 0.0 if count == 0 else float(beta.ppf(0.025, count, total - count + 1))
     return low, 1.0 if count == total else float(beta.ppf(0.975, count + 1, total - count))
 
 
-def rate_interval(count: int, hours: float) -> tuple[float, float]:
-    """Exact Poisson 95 % interval of a rate an hour (Garwood, Biometrika 28, 1936)."""
+def rate_interval(count: float, hours: float) -> tuple[float, float]:
+    """Exact Poisson 95 % interval of a rate an hour (Garwood, Biometrika 28, 1936); counts as in `miss_interval`."""
     from scipy.stats import chi2
 
     low = 0.0 if count == 0 else float(chi2.ppf(0.025, 2 * count)) / 2 / hours
