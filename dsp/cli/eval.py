@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from farfield.cli.shared import as_json, need, note, progress_bar
+from farfield.cli.shared import as_json, need, note, progress_bar, second_look
 from farfield.errors import InputError
 from farfield.model import load_model
 
@@ -45,6 +45,7 @@ def _ratio(value: str) -> float:
 @click.option("--fa-per-hour", "rates", multiple=True, type=click.FloatRange(0), default=(0.1, 0.5), show_default=True,
               help="Rate of false accepts to find the threshold for; repeatable.")  # fmt: skip
 @click.option("--threshold", type=click.FloatRange(0, 1, max_open=True), help="[default: the model's own]")
+@second_look
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True)
 @click.option("--executor", default="2", show_default=True, metavar="N|dask:ADDRESS", help="Processes here, or a Dask cluster.")
 @click.option("--plot", type=_path, metavar="OUT.png", help="Draw misses against false accepts.")
@@ -61,6 +62,7 @@ def evaluate(
     rooms: tuple[Path, ...],
     rates: tuple[float, ...],
     threshold: float | None,
+    second_look: bool,
     seed: int,
     executor: str,
     plot: Path | None,
@@ -81,6 +83,8 @@ def evaluate(
     listened = load_model(model)
     if threshold is not None:
         listened = replace(listened, threshold=threshold)
+    if not second_look:
+        listened = replace(listened, second_look=None)
     if plot is not None:
         need("matplotlib", "matplotlib", "eval")
     conditions = Conditions(snr_db or (10.0,), peak_dbfs, speech_share, tuple(_files(rooms)))
@@ -133,7 +137,8 @@ def _files(paths: tuple[Path, ...]) -> list[str]:
 
 
 def _print(found: dict[str, Any]) -> None:
-    print(f"{found['word']}: {found['words']} words in {found['hours']:.2f} h")
+    looked = ", with a second look" if found["second_look"] else ""
+    print(f"{found['word']}: {found['words']} words in {found['hours']:.2f} h{looked}")
     for at in (found["own"], *found["asked"]):
         asked = f"at most {at['asked_per_hour']:g} false accepts an hour" if "asked_per_hour" in at else "its own threshold"
         if "threshold" not in at:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from farfield.detector import LOOKING_SAMPLES
 from farfield.evaluation.streams import Said
 from farfield.profile import RATE
 
 LATEST_S = 0.5  # after the word's end: a decision up to here is a hit
+FLOOR = 0.02  # the curve's thresholds lie above
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class Scored:
     """A stream's smoothed scores and what was said in it.
 
     index: int64, the sample after the last one that each step had heard. p: float64, 0 to 1.
+    agreed: bool, where the second look agrees, known for every p above each threshold that is asked about; None without one.
     """
 
     number: int
@@ -25,6 +28,7 @@ class Scored:
     said: tuple[Said, ...]
     skipped: tuple[str, ...]
     samples: int
+    agreed: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,26 @@ class Point:
         return len(self.false_accepts) / self.hours
 
 
-def decisions(index: NDArray[np.int64], p: NDArray[np.float64], threshold: float, refractory_ms: int) -> list[int]:
-    """Where a detector with this threshold decides, by the detector's own rule: above it, armed, and not too soon."""
+def decisions(
+    index: NDArray[np.int64],
+    p: NDArray[np.float64],
+    threshold: float,
+    refractory_ms: int,
+    agreed: NDArray[np.bool_] | None = None,
+) -> list[int]:
+    """Where a detector with this threshold decides, by the detector's own rule: above it, armed, and not too soon.
+
+    agreed: at which steps the second look agrees, on the first of which within LOOKING_SAMPLES it decides.
+    """
     above = np.concatenate([[False], p > threshold, [False]])
     edges = np.flatnonzero(above[1:] != above[:-1])
     found: list[int] = []
     quiet_until = -1
     for first, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         step = first + int(np.searchsorted(index[first:stop], quiet_until))
+        if step < stop and agreed is not None:
+            looks = agreed[step : min(stop, int(np.searchsorted(index, index[step] + LOOKING_SAMPLES, "right")))]
+            step = step + int(np.argmax(looks)) if looks.any() else stop
         if step < stop:
             found.append(int(index[step]))
             quiet_until = found[-1] + refractory_ms * RATE // 1000
@@ -66,7 +82,7 @@ def point(streams: Sequence[Scored], threshold: float, refractory_ms: int) -> Po
     """One threshold over all streams. A word is hit by the first decision between its start and LATEST_S after its end."""
     hits, missed, late, false = [], [], [], []
     for heard in streams:
-        left = decisions(heard.index, heard.p, threshold, refractory_ms)
+        left = decisions(heard.index, heard.p, threshold, refractory_ms, heard.agreed)
         for word in sorted(heard.said, key=lambda word: word.start):
             at = next((at for at in left if word.start <= at <= word.end + LATEST_S * RATE), None)
             if at is None:
@@ -83,9 +99,9 @@ def point(streams: Sequence[Scored], threshold: float, refractory_ms: int) -> Po
 def thresholds(streams: Sequence[Scored], most: int = 200) -> list[float]:
     """Up to `most` values between which the outcome changes, denser towards 1, where thresholds lie."""
     values = np.unique(np.concatenate([heard.p for heard in streams]))
-    values = values[(values > 0.02) & (values < 1.0)]
+    values = values[(values > FLOOR) & (values < 1.0)]
     if len(values) > most:
-        wanted = 1 - np.geomspace(0.98, 1 - values[-1], most)
+        wanted = 1 - np.geomspace(1 - FLOOR, 1 - values[-1], most)
         values = np.unique(values[np.searchsorted(values, wanted).clip(0, len(values) - 1)])
     return [float(value) for value in values]
 

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import click
 import numpy as np
@@ -248,6 +249,28 @@ def test_what_cannot_be_measured_is_one_line(folders, options, told):
 @pytest.mark.parametrize("option", ["--snr-db=loud", "--speech-share=0", "--threshold=1", "--fa-per-hour=-1"])
 def test_options_out_of_range_are_wrong_use(folders, option):
     assert isinstance(evaluated(folders, option).exception, click.UsageError)
+
+
+def test_a_second_look_counts_unless_it_is_left_out(folders, tmp_path):
+    """One that never agrees: every word is missed, and nothing wakes it, at each of the thresholds."""
+    model = load_model("alexa")
+    model.save(tmp_path / "two.safetensors")
+    replace(model, threshold=1.0).save(tmp_path / "two.look.safetensors")
+    for kind in ("word", "speech"):
+        for n, path in enumerate(paths(folders / kind)):  # chirps that make the scores move
+            t = np.arange(RATE) / RATE
+            soundfile.write(path, 0.5 * np.sin(2 * np.pi * (150 + 40 * n + 900 * np.sin(7 * t)) * t) * np.sin(9 * t), RATE)
+    told = {}
+    for how in ("--second-look", "--no-second-look"):
+        command = ["eval", str(tmp_path / "two.safetensors"), "--positives", str(folders / "word"), "--json", "--threshold", "0"]
+        found = CliRunner().invoke(cli, [*command, "--negatives", str(folders / "speech"), "--executor", "1", how])
+        told[how] = json.loads(found.stdout)
+    looked, plain = told["--second-look"], told["--no-second-look"]
+    assert (looked["second_look"], plain["second_look"]) == (True, False)
+    assert [at["threshold"] for at in looked["curve"]] == [at["threshold"] for at in plain["curve"]] and plain["curve"]
+    assert all((at["missed"], at["false_accepts"]) == (12, 0) for at in looked["curve"])
+    assert looked["own"]["missed"] == 12 and looked["own"]["false_accepts"] == 0
+    assert plain["own"]["false_accepts"] > 0
 
 
 def test_an_executor_is_any(folders):
