@@ -18,7 +18,7 @@ from farfield.detector import Detector
 from farfield.errors import InputError
 from farfield.evaluation import curve, run, streams
 from farfield.model import load_model
-from reference.planted import Planted
+from reference.planted import Planted, random_model
 
 RATE = 16_000
 FRAME = 2_048
@@ -253,24 +253,20 @@ def test_options_out_of_range_are_wrong_use(folders, option):
 
 def test_a_second_look_counts_unless_it_is_left_out(folders, tmp_path):
     """One that never agrees: every word is missed, and nothing wakes it, at each of the thresholds."""
-    model = load_model("alexa")
+    model = random_model(6)  # whose scores move with every sound
     model.save(tmp_path / "two.safetensors")
     replace(model, threshold=1.0).save(tmp_path / "two.look.safetensors")
-    for kind in ("word", "speech"):
-        for n, path in enumerate(paths(folders / kind)):  # chirps that make the scores move
-            t = np.arange(RATE) / RATE
-            soundfile.write(path, 0.5 * np.sin(2 * np.pi * (150 + 40 * n + 900 * np.sin(7 * t)) * t) * np.sin(9 * t), RATE)
     told = {}
     for how in ("--second-look", "--no-second-look"):
-        command = ["eval", str(tmp_path / "two.safetensors"), "--positives", str(folders / "word"), "--json", "--threshold", "0"]
-        found = CliRunner().invoke(cli, [*command, "--negatives", str(folders / "speech"), "--executor", "1", how])
+        command = ["eval", str(tmp_path / "two.safetensors"), "--positives", str(folders / "word"), "--threshold", "0.5"]
+        found = CliRunner().invoke(cli, [*command, "--negatives", str(folders / "speech"), "--executor", "1", "--json", how])
         told[how] = json.loads(found.stdout)
     looked, plain = told["--second-look"], told["--no-second-look"]
     assert (looked["second_look"], plain["second_look"]) == (True, False)
     assert [at["threshold"] for at in looked["curve"]] == [at["threshold"] for at in plain["curve"]] and plain["curve"]
     assert all((at["missed"], at["false_accepts"]) == (12, 0) for at in looked["curve"])
     assert looked["own"]["missed"] == 12 and looked["own"]["false_accepts"] == 0
-    assert plain["own"]["false_accepts"] > 0
+    assert plain["own"]["false_accepts"] >= 5
 
 
 def test_an_executor_is_any(folders):
