@@ -129,8 +129,8 @@ class Detector:
         sums[:, window:] = sums[:, window:] - sums[:, :-window]
         p = sums[:, window - 1 :] / self._full
         self._recent = history[:, history.shape[1] - (window - 1) :]
-        filling = max(0, min(p.shape[1], window - 1 - self._taken))
-        p[:, :filling] = 0.0
+        if self._taken < window - 1:
+            p[:, : window - 1 - self._taken] = 0.0
         self._taken += p.shape[1]
         return np.asarray(p)
 

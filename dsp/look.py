@@ -87,27 +87,33 @@ class Verifier:
 
 
 class History:
-    """The last LOOK_FRAMES feature frames of a signal before a call's, and the call's own. Memory is constant."""
+    """The last LOOK_FRAMES feature frames of a signal before a call's, and the call's own. Memory is constant.
+
+    The frames lie in one piece of memory with as much room behind them; when it is used up, they move back to the front.
+    """
 
     def __init__(self) -> None:
-        self._kept: NDArray[np.uint16] = np.zeros((LOOK_FRAMES, FEATURES), np.uint16)
+        self._kept: NDArray[np.uint16] = np.empty((2 * LOOK_FRAMES, FEATURES), np.uint16)
         self.reset()
 
     def reset(self) -> None:
         """Back to the state of a new object."""
-        self._fresh: NDArray[np.uint16] = np.empty((0, FEATURES), np.uint16)
+        self._fresh: NDArray[np.uint16] = self._kept[:0]
+        self._end = 0  # one past the newest frame that is kept
         self._first = 0  # frames of the stream before the fresh ones
 
     def take(self, features: NDArray[np.uint16]) -> None:
         """A call's features, uint16 (frames, 40)."""
-        fresh = self._fresh[-LOOK_FRAMES:]
-        if len(fresh):
-            self._kept[: LOOK_FRAMES - len(fresh)] = self._kept[len(fresh) :]
-            self._kept[LOOK_FRAMES - len(fresh) :] = fresh
         self._first += len(self._fresh)
+        known = self._fresh[-LOOK_FRAMES:]
+        if self._end + len(known) > 2 * LOOK_FRAMES:
+            self._kept[:LOOK_FRAMES] = self._kept[self._end - LOOK_FRAMES : self._end]
+            self._end = LOOK_FRAMES
+        self._kept[self._end : self._end + len(known)] = known
+        self._end += len(known)
         self._fresh = features
 
     def until(self, frame: int) -> NDArray[np.uint16]:
         """The newest LOOK_FRAMES of the stream's first `frame`, of which the call has the last; all where there are fewer."""
-        known = self._kept[max(0, LOOK_FRAMES - self._first) :]
+        known = self._kept[max(0, self._end - LOOK_FRAMES) : self._end]
         return np.concatenate([known, self._fresh[: frame - self._first]])[-LOOK_FRAMES:]
