@@ -82,7 +82,7 @@ class Rejected:
     """A candidate of which no event came, for the second look or the owner's voice did not agree.
 
     word, score, decision, epoch: as of the WakeEvent that it would have been at the last look.
-    second_look, owner: the probabilities of that look; None where there is no such verifier.
+    second_look, owner: the probabilities of that look; None where there is no such verifier, or it was not asked.
     """
 
     word: str

@@ -15,7 +15,7 @@ from farfield.profile import RATE
 
 _WINDOW, _HOP = 480, 160
 LOOKING_SAMPLES = 4_800  # how long a candidate may wait for a look that agrees: the word's last sounds may still come
-_UNASKED = Look(None, None, passed=True)
+_UNASKED = Look(None, None, agreed=True, passed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,11 @@ class Detector:
     falls for the model's refractory time, nor before the probability has come down again.
 
     second_look: a larger network for the same word (None: the model's own, where it has one). owner: whose voice alone is let
-    through. Where the first network would have an event leave, both look at the last 1.5 s of the signals that exceed the
-    threshold, and must agree on one of them. Until they do, they look again at each step while the probability stays above the
-    threshold, for up to 0.3 s; then the candidate is rejected, and there is no other before the probability has come down.
-    `rejected` holds the candidates that the last call gave up.
+    through. Where the first network would have an event leave, the second looks at the last 1.5 s of the signals that exceed the
+    threshold, and must agree on one of them. Until it does, it looks again at each step while the probability stays above the
+    threshold, for up to 0.3 s. When it agrees (without one: at once), the owner's voice is asked, once, as it was when it was
+    fitted. A candidate that does not pass is rejected, and there is no other before the probability has come down: `rejected`
+    holds those that the last call gave up.
 
     Start of a stream: a word needs no lead-in, for the features and the network start from silence and the first decision
     can fall as soon as the smoothing window has filled; until then nothing can fire. A gap between frames starts anew.
@@ -150,7 +151,7 @@ class Detector:
             self._candidate = None
             return self._event(frame, index, p, look)
         self._candidate = Rejected(self.model.word, p, index, frame.epoch, look.second_look, look.owner)
-        if index + self._step_samples > self._opened + LOOKING_SAMPLES:
+        if look.agreed or index + self._step_samples > self._opened + LOOKING_SAMPLES:
             self._give_up()
         return None
 
@@ -161,7 +162,7 @@ class Detector:
         frames = self.model.stride * (self._taken - self._of_signals.shape[1] + n + 1)
         exceeding = np.flatnonzero(self._of_signals[:, n] > self.threshold).tolist()
         looks = [self._verifier.look(self._histories[signal].until(frames)) for signal in exceeding]
-        return max(looks, key=lambda look: (look.passed, look.second_look or 0.0, look.owner or 0.0))
+        return max(looks, key=lambda look: (look.passed, look.agreed, look.second_look or 0.0))
 
     def _give_up(self) -> None:
         if self._candidate is not None:

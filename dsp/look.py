@@ -17,20 +17,25 @@ LOOK_FRAMES = 150  # 10 ms feature frames that a look sees
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look found. second_look, owner: their probabilities; None where there is no such verifier."""
+    """What a look found. second_look, owner: their probabilities; None where there is no such verifier, or it was not asked.
+
+    agreed: the second look did, so that nothing but the owner's voice can hold the event back. passed: nothing does.
+    """
 
     second_look: float | None
     owner: float | None
+    agreed: bool
     passed: bool
 
 
 class Afresh:
     """A network run from its reset state over a stretch of features, as long as a word and what surrounds it."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, slots: tuple[int, ...] = ()) -> None:
         self._scorer = model.scorer()
         self._stride = model.stride
         self._steps = model.smoothing_steps
+        self._slots = slots
 
     def p(self, features: NDArray[np.uint16]) -> float:
         """The largest probability over the last `smoothing_steps` steps; 0 where there is not one step.
@@ -41,20 +46,22 @@ class Afresh:
         scores = self._scorer.process(features[len(features) % self._stride :])
         return float(scores[-self._steps :].max(initial=0)) * self._scorer.output_scale
 
-    def embedding(self, slot: int) -> NDArray[np.float64]:
-        """The mean over the frames that the slot holds after `p`, float64 (channels,)."""
-        return np.asarray(self._scorer.slot(slot).mean(axis=0, dtype=np.float64))
+    def embedding(self) -> NDArray[np.float64]:
+        """The mean over the frames that each of `slots` holds after `p`, side by side: float64 (channels of all,)."""
+        return np.concatenate([self._scorer.slot(slot).mean(axis=0, dtype=np.float64) for slot in self._slots])
 
 
-def embedding_slot(model: Model) -> int:
-    """The slot whose content is the embedding: the last hidden one, from which the last convolution makes the logit.
+def trunk(model: Model) -> tuple[int, ...]:
+    """The hidden slots, whose content is the embedding: all that are written before the last convolution makes the logit.
 
-    ModelError: a network without a convolution.
+    The last of them alone has half forgotten who spoke: a network learns to. ModelError: a network that has none.
     """
-    sources = [int(layer["source"]) for layer in model.network["layers"] if layer["kind"] == "conv"]
-    if not sources:
-        raise ModelError(f"{model.word}: has no convolution, wanted one to take an owner's embedding before")
-    return sources[-1]
+    layers = model.network["layers"]
+    last = max((n for n, layer in enumerate(layers) if layer["kind"] == "conv"), default=0)
+    slots = tuple(sorted({int(layer["target"]) for layer in layers[:last]}))
+    if not slots:
+        raise ModelError(f"{model.word}: has no layer before the one that makes the score, wanted one to take an embedding from")
+    return slots
 
 
 class Verifier:
@@ -66,24 +73,26 @@ class Verifier:
 
     def __init__(self, model: Model, second_look: Model | None = None, owner: Owner | None = None) -> None:
         network = model if second_look is None else second_look
-        self._afresh = Afresh(network)
         self._threshold = None if second_look is None else second_look.threshold
         self._owner = owner
+        slots: tuple[int, ...] = ()
         if owner is not None:
             owner.check(network)
-            self._slot = embedding_slot(network)
-            channels = network.network["slots"][self._slot]["channels"]
+            slots = trunk(network)
+            channels = sum(network.network["slots"][slot]["channels"] for slot in slots)
             if len(owner.weights) != channels:
                 raise ModelError(f"owner: got {len(owner.weights)} weights, wanted {channels}, the channels of the embedding")
+        self._afresh = Afresh(network, slots)
 
     def look(self, features: NDArray[np.uint16]) -> Look:
         """features: uint16 (up to LOOK_FRAMES, 40), the newest last."""
         p = self._afresh.p(features)
-        agreed, voice = self._threshold is None or p > self._threshold, None
-        if self._owner is not None:
-            voice = self._owner.p(self._afresh.embedding(self._slot))
-            agreed = agreed and voice > self._owner.threshold
-        return Look(None if self._threshold is None else p, voice, agreed)
+        agreed = self._threshold is None or p > self._threshold
+        seen = None if self._threshold is None else p
+        if self._owner is None or not agreed:
+            return Look(seen, None, agreed, agreed)
+        voice = self._owner.p(self._afresh.embedding())
+        return Look(seen, voice, agreed, voice > self._owner.threshold)
 
 
 class History:

@@ -101,11 +101,11 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def parse(
-    data: bytes, dtypes: Mapping[str, np.dtype[Any]] = MappingProxyType(_DTYPES)
+    data: bytes, kind: int | str = FORMAT, dtypes: Mapping[str, np.dtype[Any]] = MappingProxyType(_DTYPES)
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Description and tensors of a file's bytes; ValueError that names the field where they are not well formed.
 
-    dtypes: what safetensors calls the kinds that its tensors may be of, and numpy's for each.
+    kind: its `format`. dtypes: what safetensors calls the kinds that its tensors may be of, and numpy's for each.
     """
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(MAX_HEADER, len(data) - 8):
@@ -117,6 +117,8 @@ def parse(
     if not isinstance(text, str):
         raise ValueError("metadata: got none of farfield, wanted a farfield model file")
     description = _json("metadata.farfield", text)
+    if description.get("format") != kind:
+        raise ValueError(f"format: got {str(description.get('format'))[:80]}, wanted {kind}; this farfield reads no other")
     try:
         found: list[tuple[str, dict[str, Any]]] = deserialize(data)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
@@ -144,8 +146,6 @@ def _json(name: str, text: str | bytes) -> dict[str, Any]:
 
 def assemble(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """The scorer's arguments out of a description and its tensors; ValueError or TypeError that names the field."""
-    if description.get("format") != FORMAT:
-        raise ValueError(f"format: got {str(description.get('format'))[:80]}, wanted {FORMAT}; this farfield reads no other")
     if description.get("rate") != 16000:
         raise ValueError(f"rate: got {str(description.get('rate'))[:80]}, wanted 16000")
     for field in _FIELDS:

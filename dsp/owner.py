@@ -88,9 +88,7 @@ def load_owner(path: str | os.PathLike[str]) -> Owner:
     """The owner of a file that `Owner.save` wrote; ModelError, one line that names the file, what came and what was wanted."""
     data = modelfile.read_bytes(path)
     try:
-        description, tensors = modelfile.parse(data, _DTYPES)
-        if description.get("format") != FORMAT:
-            raise ValueError(f"format: got {str(description.get('format'))[:80]!r}, wanted {FORMAT!r}, from: farfield owner fit")
+        description, tensors = modelfile.parse(data, FORMAT, _DTYPES)
         if set(description) != set(_FIELDS):
             raise ValueError(f"metadata: got {', '.join(sorted(description))[:160]}, wanted {', '.join(_FIELDS)}")
         if set(tensors) != set(TENSORS):
