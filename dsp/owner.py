@@ -93,7 +93,7 @@ def load_owner(path: str | os.PathLike[str]) -> Owner:
             raise ValueError(f"metadata: got {', '.join(sorted(description))[:160]}, wanted {', '.join(_FIELDS)}")
         if set(tensors) != set(TENSORS):
             raise ValueError(f"tensors: got {', '.join(sorted(tensors))[:80] or 'none'}, wanted {', '.join(TENSORS)}")
-        described: dict[str, Any] = {name: description[name] for name in _FIELDS[1:]}
-        return Owner(**described, **tensors)
+        fields: dict[str, Any] = {name: description[name] for name in _FIELDS[1:]} | tensors
+        return Owner(**fields)
     except (TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{os.fspath(path)!s}: {str(error)[:300]}") from None
