@@ -7,12 +7,13 @@
 """
 
 from farfield._version import __version__
-from farfield.block import Block, Frame, WakeEvent
+from farfield.block import Block, Frame, Rejected, WakeEvent
 from farfield.chain import Chain
 from farfield.detector import Detector
 from farfield.errors import InputError, ModelError
 from farfield.frontend import Frontend
-from farfield.model import Model, load_model, shipped_models
+from farfield.model import Model, load_model, load_second_look, shipped_models
+from farfield.owner import Owner, load_owner
 from farfield.profile import Profile, load_profile, shipped_profiles
 from farfield.source import FileSource, SoundFile
 
@@ -26,12 +27,16 @@ __all__ = [
     "InputError",
     "Model",
     "ModelError",
+    "Owner",
     "Profile",
+    "Rejected",
     "SoundFile",
     "WakeEvent",
     "__version__",
     "load_model",
+    "load_owner",
     "load_profile",
+    "load_second_look",
     "shipped_models",
     "shipped_profiles",
 ]

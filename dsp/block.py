@@ -59,6 +59,8 @@ class WakeEvent:
     direction_confidence: 0 (no direction stands out) to 1; None where there is no direction.
     ambiguous_deg: the mirror direction that a line array cannot tell from `direction_deg`; None otherwise.
     epoch, host_ns: of the block that completed the decision.
+    second_look: the probability by which the second look agreed; None without one.
+    owner: how probably it is the owner's voice; None where nobody asked.
     """
 
     word: str
@@ -71,3 +73,21 @@ class WakeEvent:
     direction_deg: float | None = None
     direction_confidence: float | None = None
     ambiguous_deg: float | None = None
+    second_look: float | None = None
+    owner: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A candidate of which no event came, for the second look or the owner's voice did not agree.
+
+    word, score, decision, epoch: as of the WakeEvent that it would have been at the last look.
+    second_look, owner: the probabilities of that look; None where there is no such verifier, or it was not asked.
+    """
+
+    word: str
+    score: float
+    decision: int
+    epoch: int
+    second_look: float | None
+    owner: float | None

@@ -8,6 +8,7 @@ from farfield.block import Block, Frame, WakeEvent
 from farfield.detector import Detector
 from farfield.frontend import Frontend
 from farfield.model import Model
+from farfield.owner import Owner
 from farfield.profile import RATE, Profile
 
 
@@ -15,8 +16,9 @@ class Chain:
     """A front end and a detector for each model, for one stream.
 
     profile: the device's layout. models: the wake words. references: reference columns of the blocks (None: the
-    profile's). threshold: for every model (None: each model's own). Used by one thread; memory is constant.
-    `frame` is what the front end made of the last block.
+    profile's). threshold: for every model (None: each model's own). owner: whose voice alone is let through, for the models
+    that it is fitted to. Used by one thread; memory is constant. `frame` is what the front end made of the last block.
+    ModelError: an owner that is fitted to none of the models.
     """
 
     def __init__(
@@ -26,9 +28,13 @@ class Chain:
         *,
         references: int | None = None,
         threshold: float | None = None,
+        owner: Owner | None = None,
     ) -> None:
         self.frontend = Frontend(profile, references)
-        self.detectors = [Detector(model, self.frontend.signals, threshold=threshold) for model in models]
+        self.detectors = [
+            Detector(model, self.frontend.signals, threshold=threshold, owner=asked)
+            for model, asked in zip(models, _owners(owner, models), strict=True)
+        ]
         self.frame: Frame | None = None
         self._last: Block | None = None
 
@@ -73,3 +79,13 @@ class Chain:
             direction_confidence=found.confidence,
             ambiguous_deg=found.ambiguous_deg,
         )
+
+
+def _owners(owner: Owner | None, models: list[Model]) -> list[Owner | None]:
+    """The owner, for each model that it is fitted to."""
+    if owner is None:
+        return [None] * len(models)
+    found = [owner if owner.belongs_to(model.second_look or model) else None for model in models]
+    if not any(found):
+        owner.check(models[0].second_look or models[0])
+    return found

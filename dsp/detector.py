@@ -6,12 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farfield import kernels
-from farfield.block import Frame, WakeEvent
+from farfield.block import Frame, Rejected, WakeEvent
 from farfield.errors import InputError
-from farfield.model import Model
+from farfield.look import History, Look, Verifier
+from farfield.model import Model, check_second_look
+from farfield.owner import Owner
 from farfield.profile import RATE
 
 _WINDOW, _HOP = 480, 160
+LOOKING_SAMPLES = 4_800  # how long a candidate may wait for a look that agrees: the word's last sounds may still come
+_UNASKED = Look(None, None, agreed=True, passed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +37,50 @@ class Detector:
     the model's). The word is said where the smoothed probability of any signal exceeds the threshold; after that, no event
     falls for the model's refractory time, nor before the probability has come down again.
 
+    second_look: a larger network for the same word (None: the model's own, where it has one). owner: whose voice alone is let
+    through. Where the first network would have an event leave, the second looks at the last 1.5 s of the signals that exceed the
+    threshold, and must agree on one of them. Until it does, it looks again at each step while the probability stays above the
+    threshold, for up to 0.3 s. When it agrees (without one: at once), the owner's voice is asked, once, as it was when it was
+    fitted. A candidate that does not pass is rejected, and there is no other before the probability has come down: `rejected`
+    holds those that the last call gave up.
+
     Start of a stream: a word needs no lead-in, for the features and the network start from silence and the first decision
     can fall as soon as the smoothing window has filled; until then nothing can fire. A gap between frames starts anew.
     """
 
-    def __init__(self, model: Model, signals: int = 1, *, threshold: float | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        signals: int = 1,
+        *,
+        threshold: float | None = None,
+        second_look: Model | None = None,
+        owner: Owner | None = None,
+    ) -> None:
         self.model = model
         self.signals = signals
         self.threshold = model.threshold if threshold is None else threshold
         if not 0.0 <= self.threshold < 1.0:
             raise InputError(f"threshold: got {self.threshold}, wanted 0 or more and less than 1")
+        second_look = second_look or model.second_look
+        check_second_look(model.word, second_look)
+        self._verifier = Verifier(model, second_look, owner) if second_look or owner else None
+        self._histories = [History() for _ in range(signals if self._verifier else 0)]
         self._features = [kernels.Features() for _ in range(signals)]
         self._scorers = [model.scorer() for _ in range(signals)]
+        self._step_samples = model.stride * _HOP
         self._full = round(model.smoothing_steps / self._scorers[0].output_scale)
         self.steps = Steps(np.empty(0, np.int64), np.empty(0))
         self.reset()
 
     def reset(self) -> None:
         """Back to the state of a new object."""
+        self._start_anew()
+        self.rejected: list[Rejected] = []
+
+    def _start_anew(self) -> None:
+        for history in self._histories:
+            history.reset()
         for features, scorer in zip(self._features, self._scorers, strict=True):
             features.reset()
             scorer.reset()
@@ -59,9 +89,11 @@ class Detector:
         self._taken = 0
         self._quiet_until = -1
         self._armed = True
+        self._candidate: Rejected | None = None  # what it will be if no look agrees
+        self._opened = 0
 
     def process(self, frame: Frame) -> list[WakeEvent]:
-        """The events that this frame completes; `steps` then holds the scores that it completed.
+        """The events that this frame completes; `steps` and `rejected` then hold what else it completed.
 
         InputError: another number of signals, or samples that are not int16.
         """
@@ -69,42 +101,79 @@ class Detector:
             raise InputError(
                 f"frame.beams: got {frame.beams.dtype} {frame.beams.shape}, wanted int16 (frames, {self.signals})"
             )
+        self.rejected = []
         if self._next != (frame.epoch, frame.index):
-            self.reset()
+            self._give_up()
+            self._start_anew()
             self._start = frame.index
         self._next = (frame.epoch, frame.index + len(frame.beams))
-        scores = [
-            scorer.process(features.process(np.ascontiguousarray(frame.beams[:, n])))
-            for n, (features, scorer) in enumerate(zip(self._features, self._scorers, strict=True))
-        ]
-        p = self._smoothed(np.array(scores, np.int64))
+        heard = [features.process(np.ascontiguousarray(frame.beams[:, n])) for n, features in enumerate(self._features)]
+        for history, fresh in zip(self._histories, heard, strict=False):  # there are none without a verifier
+            history.take(fresh)
+        scores = [scorer.process(fresh) for scorer, fresh in zip(self._scorers, heard, strict=True)]
+        self._of_signals = self._smoothed(np.array(scores, np.int64))
+        p = self._of_signals.max(axis=0)
         first = self._taken - len(p) + 1
-        step = self.model.stride * _HOP
-        index = self._start + _WINDOW - _HOP + step * np.arange(first, first + len(p), dtype=np.int64)
+        index = self._start + _WINDOW - _HOP + self._step_samples * np.arange(first, first + len(p), dtype=np.int64)
         self.steps = Steps(index, p)
-        return [event for at, score in zip(index.tolist(), p.tolist(), strict=True) if (event := self._decide(frame, at, score))]
+        return [
+            event
+            for n, (at, score) in enumerate(zip(index.tolist(), p.tolist(), strict=True))
+            if (event := self._decide(frame, n, at, score))
+        ]
 
     def _smoothed(self, scores: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Moving average over the model's window, then the largest over the signals; 0 while the window fills."""
+        """Moving average of each signal's scores over the model's window; 0 while the window fills."""
         window = self.model.smoothing_steps
         history = np.concatenate([self._recent, scores], axis=1)
         sums = np.cumsum(history, axis=1)
         sums[:, window:] = sums[:, window:] - sums[:, :-window]
-        p = sums[:, window - 1 :].max(axis=0) / self._full
+        p = sums[:, window - 1 :] / self._full
         self._recent = history[:, history.shape[1] - (window - 1) :]
-        filling = max(0, min(len(p), window - 1 - self._taken))
-        p[:filling] = 0.0
-        self._taken += len(p)
+        if self._taken < window - 1:
+            p[:, : window - 1 - self._taken] = 0.0
+        self._taken += p.shape[1]
         return np.asarray(p)
 
-    def _decide(self, frame: Frame, index: int, p: float) -> WakeEvent | None:
+    def _decide(self, frame: Frame, n: int, index: int, p: float) -> WakeEvent | None:
+        """What comes of the call's step `n`."""
         if p <= self.threshold:
             self._armed = True
+            self._give_up()
             return None
-        if not self._armed or index < self._quiet_until:
-            return None
-        self._armed = False
+        if self._candidate is None:
+            if not self._armed or index < self._quiet_until:
+                return None
+            self._armed = False
+            self._opened = index
+        look = self._look(n)
+        if look.passed:
+            self._candidate = None
+            return self._event(frame, index, p, look)
+        self._candidate = Rejected(self.model.word, p, index, frame.epoch, look.second_look, look.owner)
+        if look.agreed or index + self._step_samples > self._opened + LOOKING_SAMPLES:
+            self._give_up()
+        return None
+
+    def _look(self, n: int) -> Look:
+        """The best look at any of the signals that exceed the threshold at the call's step `n`."""
+        if self._verifier is None:
+            return _UNASKED
+        frames = self.model.stride * (self._taken - self._of_signals.shape[1] + n + 1)
+        exceeding = np.flatnonzero(self._of_signals[:, n] > self.threshold).tolist()
+        looks = [self._verifier.look(self._histories[signal].until(frames)) for signal in exceeding]
+        return max(looks, key=lambda look: (look.passed, look.agreed, look.second_look or 0.0))
+
+    def _give_up(self) -> None:
+        if self._candidate is not None:
+            self.rejected.append(self._candidate)
+            self._candidate = None
+
+    def _event(self, frame: Frame, index: int, p: float, look: Look) -> WakeEvent:
         self._quiet_until = index + self.model.refractory_ms * RATE // 1000
-        end = max(index - self.model.end_lag_ms * RATE // 1000, self._start)
+        # The word ends where it did when the first network found it, however long the others took to agree.
+        end = max(self._opened - self.model.end_lag_ms * RATE // 1000, self._start)
         start = max(end - self.model.word_ms * RATE // 1000, self._start)
-        return WakeEvent(self.model.word, p, start, end, index, frame.epoch, frame.host_ns)
+        return WakeEvent(
+            self.model.word, p, start, end, index, frame.epoch, frame.host_ns, second_look=look.second_look, owner=look.owner
+        )

@@ -1,16 +1,22 @@
 """Wake-word models: what a model is, and where one is loaded from."""
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import NDArray
 
 from farfield import kernels, microwakeword, modelfile
 from farfield.errors import ModelError
 
 FEATURES = 40
+MODEL, LOOK = ".safetensors", ".look.safetensors"
 DETECTOR = {
     "smoothing_steps": (1, 1000),
     "threshold": (0.0, 1.0),
@@ -27,6 +33,10 @@ class Model:
     word: what is said. stride: 10 ms frames a step. smoothing_steps: scores in the moving average. threshold: the probability
     that the average must exceed. refractory_ms: the least time between two events. end_lag_ms: how long after the word's end
     the decision falls. word_ms: how long the word is. card: provenance, licence and measured figures, as JSON values.
+
+    second_look: None, or a network of more weights for the same word, which must agree before an event leaves. It is run over
+    the 1.5 s before a candidate only, and its probability is the largest score of its last `smoothing_steps` steps: no mean is
+    taken. It is a file of its own, which `save` does not write; `dataclasses.replace(model, second_look=None)` does without.
     """
 
     word: str
@@ -37,6 +47,7 @@ class Model:
     word_ms: int
     card: Mapping[str, Any]
     network: Mapping[str, Any] = field(repr=False)
+    second_look: "Model | None" = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not (isinstance(self.word, str) and 0 < len(self.word) <= 100 and self.word.isprintable()):
@@ -55,6 +66,7 @@ class Model:
             raise ModelError(str(error)[:300]) from None
         if scorer.channels != FEATURES:
             raise ModelError(f"slots[0].channels: got {scorer.channels}, wanted {FEATURES}, the features of a frame")
+        check_second_look(self.word, self.second_look)
 
     @property
     def stride(self) -> int:
@@ -87,20 +99,34 @@ class Model:
         made = kernels.Scorer if level is None else kernels.at_level(level).Scorer
         return made(**self.network)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as a safetensors model file, whole or not at all."""
-        layers, tensors = [], {}
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the network alone, in hexadecimal: the same where every score is, whatever the thresholds and the card."""
+        structure, tensors = self._parts()
+        digest = hashlib.sha256(json.dumps(structure, sort_keys=True).encode())
+        for name in sorted(tensors):
+            digest.update(f"{name} {tensors[name].dtype.str} {tensors[name].shape}".encode() + tensors[name].tobytes())
+        return digest.hexdigest()
+
+    def _parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """The network as a model file has it: what is JSON, and the tensors."""
+        layers: list[dict[str, Any]] = []
+        tensors: dict[str, NDArray[Any]] = {}
         for index, layer in enumerate(self.network["layers"]):
             layers.append({key: value for key, value in layer.items() if key not in modelfile.TENSORS})
             for key in modelfile.TENSORS:
                 if key in layer:
                     tensors[f"layers.{index}.{key}"] = layer[key]
+        return {**{key: self.network[key] for key in ("stride", "quantiser", "slots")}, "layers": layers}, tensors
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as a safetensors model file, whole or not at all."""
+        structure, tensors = self._parts()
         description = {
             "format": modelfile.FORMAT,
             "word": self.word,
             "rate": 16000,
-            **{key: self.network[key] for key in ("stride", "quantiser", "slots")},
-            "layers": layers,
+            **structure,
             "detector": {name: getattr(self, name) for name in DETECTOR},
             "card": dict(self.card),
         }
@@ -125,29 +151,67 @@ def shipped_models() -> list[str]:
     folder = resources.files("farfield") / "models"
     if not folder.is_dir():
         return []
-    return sorted(item.name.removesuffix(".safetensors") for item in folder.iterdir() if item.name.endswith(".safetensors"))
+    names = [item.name for item in folder.iterdir()]
+    return sorted(name.removesuffix(MODEL) for name in names if name.endswith(MODEL) and not name.endswith(LOOK))
 
 
 def load_model(name_or_path: str | os.PathLike[str]) -> Model:
     """The model of a shipped name, a `.safetensors` file, or a published microWakeWord `.tflite` file.
 
-    A `.tflite` file takes its word, threshold and smoothing from the `.json` file beside it, where there is one.
+    A `.tflite` file takes its word, threshold and smoothing from the `.json` file beside it, where there is one. The model's
+    second look comes with it where there is one, see `load_second_look`.
     Errors: ModelError, one line that names the file, the field, what came and what was wanted.
     """
+    text = _text(name_or_path)
+    if Path(text).suffix.lower() == ".tflite":
+        return _imported(Path(text))
+    if Path(text).suffix.lower() == MODEL:
+        model = from_bytes(modelfile.read_bytes(text), text)
+    else:
+        model = from_bytes(_shipped(text, MODEL).read_bytes(), text + MODEL)
+    second_look = load_second_look(text)
+    try:
+        return replace(model, second_look=second_look)
+    except ModelError as error:
+        raise ModelError(f"{text}: {error}") from None
+
+
+def load_second_look(name_or_path: str | os.PathLike[str]) -> Model | None:
+    """The second look of a model: NAME.look.safetensors that ships, or lies beside the file NAME.safetensors; else None.
+
+    Errors: as of `load_model`.
+    """
+    text = _text(name_or_path)
+    suffix = Path(text).suffix.lower()
+    if suffix == ".tflite":
+        return None
+    if suffix == MODEL:
+        beside = Path(text).with_suffix(LOOK)
+        return from_bytes(modelfile.read_bytes(beside), str(beside)) if beside.exists() else None
+    file = _shipped(text, LOOK)
+    return from_bytes(file.read_bytes(), text + LOOK) if file.is_file() else None
+
+
+def check_second_look(word: str, second_look: Model | None) -> None:
+    """ModelError where the second look is for another word."""
+    if second_look is not None and second_look.word.casefold() != word.casefold():
+        raise ModelError(f"second look: got one for {second_look.word!r}, wanted one for {word!r}, the model's word")
+
+
+def _text(name_or_path: str | os.PathLike[str]) -> str:
     text = os.fspath(name_or_path)
     if not isinstance(text, str):
         raise ModelError(f"{text!r}: got {type(text).__name__}, wanted a name or a path")
-    suffix = Path(text).suffix.lower()
-    if suffix == ".safetensors":
-        return from_bytes(modelfile.read_bytes(text), text)
-    if suffix == ".tflite":
-        return _imported(Path(text))
+    return text
+
+
+def _shipped(name: str, suffix: str) -> Traversable:
+    """The file of a model that ships, or of its second look, which need not be there."""
     shipped = shipped_models()
-    if text not in shipped:
-        raise ModelError(f"{text}: is no model that ships ({', '.join(shipped) or 'there is none'}), "
+    if name not in shipped:
+        raise ModelError(f"{name}: is no model that ships ({', '.join(shipped) or 'there is none'}), "
                          "and no path to a .safetensors or .tflite file")  # fmt: skip
-    file = resources.files("farfield") / "models" / f"{text}.safetensors"
-    return from_bytes(file.read_bytes(), f"{text}.safetensors")
+    return resources.files("farfield") / "models" / (name + suffix)
 
 
 def _imported(path: Path) -> Model:

@@ -24,7 +24,8 @@ Metadata: one key, `farfield`, a JSON object.
                 zero. The last one writes a slot of one channel: the score - 128, score / 256 being the probability
     detector    {"smoothing_steps", "threshold", "refractory_ms", "end_lag_ms", "word_ms"}: scores in the moving average, the
                 probability it must exceed, the least time between two events, how long after the word's end the
-                decision falls, how long the word is
+                decision falls, how long the word is. In a second look (NAME.look.safetensors beside NAME.safetensors):
+                the last steps of 1.5 s of which the largest score counts, the probability it must exceed; the rest unused
     card        a JSON object about where it comes from: author, licence, training_data (provenance), figures (measured
                 misses and false accepts), imported_from, whatever else is known
 
@@ -34,7 +35,9 @@ What is read is checked before it is used (sizes, ranges, accumulator bounds) an
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -97,8 +100,13 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
-def parse(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Description and tensors of a model file's bytes; ValueError that names the field where they are not well formed."""
+def parse(
+    data: bytes, kind: int | str = FORMAT, dtypes: Mapping[str, np.dtype[Any]] = MappingProxyType(_DTYPES)
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Description and tensors of a file's bytes; ValueError that names the field where they are not well formed.
+
+    kind: its `format`. dtypes: what safetensors calls the kinds that its tensors may be of, and numpy's for each.
+    """
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(MAX_HEADER, len(data) - 8):
         raise ValueError(f"header: got a length of {length} in a file of {len(data)} bytes, "
@@ -109,15 +117,17 @@ def parse(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     if not isinstance(text, str):
         raise ValueError("metadata: got none of farfield, wanted a farfield model file")
     description = _json("metadata.farfield", text)
+    if description.get("format") != kind:
+        raise ValueError(f"format: got {str(description.get('format'))[:80]}, wanted {kind}; this farfield reads no other")
     try:
         found: list[tuple[str, dict[str, Any]]] = deserialize(data)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise ValueError(f"tensors: {str(error).splitlines()[0]}; wanted well-formed safetensors") from None
     tensors = {}
     for name, entry in found:
-        if entry["dtype"] not in _DTYPES:
-            raise ValueError(f"{name[:80]!r}: got dtype {entry['dtype']}, wanted I8 or I32")
-        tensors[name] = np.frombuffer(entry["data"], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        if entry["dtype"] not in dtypes:
+            raise ValueError(f"{name[:80]!r}: got dtype {entry['dtype']}, wanted {' or '.join(dtypes)}")
+        tensors[name] = np.frombuffer(entry["data"], dtypes[entry["dtype"]]).reshape(entry["shape"])
     return description, tensors
 
 
@@ -136,8 +146,6 @@ def _json(name: str, text: str | bytes) -> dict[str, Any]:
 
 def assemble(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """The scorer's arguments out of a description and its tensors; ValueError or TypeError that names the field."""
-    if description.get("format") != FORMAT:
-        raise ValueError(f"format: got {str(description.get('format'))[:80]}, wanted {FORMAT}; this farfield reads no other")
     if description.get("rate") != 16000:
         raise ValueError(f"rate: got {str(description.get('rate'))[:80]}, wanted 16000")
     for field in _FIELDS:

@@ -1,7 +1,7 @@
 """`farfield hil demo`: a recorded room through the whole chain, and what was heard held against the truth."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,19 @@ _PRINTED_COLUMNS = 120  # where there is no terminal to ask
 @click.command()
 @click.option("--room", type=click.Path(path_type=Path), metavar="DIR", help="A recorded room. [default: the one that ships]")
 @click.option("--model", default="alexa", show_default=True, metavar="NAME_OR_PATH")
+@click.option("--second-look/--no-second-look", "second_look", default=True, show_default=True,
+              help="Whether the larger network that came with the model, where there is one, must agree.")  # fmt: skip
 @click.option("--picture", type=click.Path(path_type=Path), default="demo.png", show_default=True, metavar="OUT.png")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of tables.")
-def demo(room: Path | None, model: str, picture: Path, as_json: bool) -> int:
+def demo(room: Path | None, model: str, second_look: bool, picture: Path, as_json: bool) -> int:
     """Replay a recorded room through echo canceller, beamformer and scorer, and hold what was heard against the truth.
 
     Exit status 1 where a word was missed, or something else woke it.
     """
     place = load_room(room or demo_room())
     listened = load_model(model)
+    if not second_look:
+        listened = replace(listened, second_look=None)
     run = replay(place, [listened])
     score = match(run.events, [word for word in place.words if word.text.casefold() == listened.word.casefold()], place.rate)
     _draw(run, score, picture)

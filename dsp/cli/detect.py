@@ -10,9 +10,10 @@ import numpy as np
 
 from farfield.block import WakeEvent
 from farfield.chain import Chain
-from farfield.cli.shared import as_json, sound_options, whole_file
+from farfield.cli.shared import as_json, second_look, sound_options, whole_file
 from farfield.errors import InputError
 from farfield.model import Model, load_model
+from farfield.owner import Owner, load_owner
 from farfield.profile import RATE, Profile, load_profile
 from farfield.source import FileSource
 
@@ -29,6 +30,9 @@ Scores = tuple[list[np.ndarray], list[np.ndarray]]
 @click.option("--threshold", type=float, metavar="X", help="Probability to exceed, 0 to 1. [default: the model's own]")
 @click.option("--fa-per-hour", type=click.FloatRange(0), metavar="X",
               help="In place of --threshold: how often something else may wake it, by the model's own measurement.")  # fmt: skip
+@second_look
+@click.option("--owner", "owner_file", type=click.Path(path_type=Path), metavar="FILE",
+              help="Let only this voice through: what `farfield owner fit` wrote for the model.")  # fmt: skip
 @click.option("--scores", type=click.Path(path_type=Path), metavar="OUT.npz",
               help="Write t (seconds into FILE) and p (smoothed probability) of every step of the scorer.")  # fmt: skip
 @as_json
@@ -39,6 +43,8 @@ def detect(
     reference: str | None,
     threshold: float | None,
     fa_per_hour: float | None,
+    second_look: bool,
+    owner_file: Path | None,
     scores: Path | None,
     as_json: bool,
 ) -> int:
@@ -46,6 +52,7 @@ def detect(
 
     start, end and decision are samples of the FILE, counted at its own rate; decision is the first moment at which a device
     could have known. direction is in degrees, counter-clockwise from the profile's x axis, or null for one microphone.
+    Where a second look or the owner's voice was asked, second_look and owner are the probabilities by which they agreed.
     """
     layout = load_profile(profile)
     models = [load_model(name) for name in names or layout.words or ("alexa",)]
@@ -57,10 +64,13 @@ def detect(
         models = [replace(model, threshold=model.threshold_for(fa_per_hour)) for model in models]
     if scores is not None and (len(files) > 1 or len(models) > 1):
         raise InputError(f"--scores: got {len(files)} files and {len(models)} models, wanted one of each")
+    if not second_look:
+        models = [replace(model, second_look=None) for model in models]
+    owner = None if owner_file is None else load_owner(owner_file)
     status = 0
     for path in files:
         try:
-            _detect_in(path, layout, models, reference, threshold, scores, as_json)
+            _detect_in(path, layout, models, reference, threshold, owner, scores, as_json)
         except InputError as error:
             if len(files) == 1:
                 raise
@@ -75,11 +85,12 @@ def _detect_in(
     models: list[Model],
     reference: str | None,
     threshold: float | None,
+    owner: Owner | None,
     scores: Path | None,
     as_json: bool,
 ) -> None:
     source = FileSource(path, layout, reference)
-    chain = Chain(layout, models, references=source.references, threshold=threshold)
+    chain = Chain(layout, models, references=source.references, threshold=threshold, owner=owner)
     steps: Scores = ([], [])
     events = []
     for block in source.blocks():
@@ -108,6 +119,7 @@ def _in_file(event: WakeEvent, path: str, source: FileSource) -> dict[str, objec
     start, end, decision = (
         min(max(source.file.to_file(index), 0), source.file.frames) for index in (event.start, event.end, event.decision)
     )
+    agreed = {"second_look": event.second_look, "owner": event.owner}
     return {
         "file": path,
         "word": event.word,
@@ -117,12 +129,16 @@ def _in_file(event: WakeEvent, path: str, source: FileSource) -> dict[str, objec
         "decision": decision,
         "direction": None if event.direction_deg is None else round(event.direction_deg, 1),
         "ambiguous": None if event.ambiguous_deg is None else round(event.ambiguous_deg, 1),
+        **{name: round(p, 4) for name, p in agreed.items() if p is not None},
     }
 
 
 def _for_people(found: dict[str, object], rate: int) -> str:
     start, end, decision = (int(str(found[name])) / rate for name in ("start", "end", "decision"))
     text = f"{found['file']}: {found['word']}  {start:.2f} to {end:.2f} s, decided at {decision:.2f} s, score {found['score']}"
+    for name, what in (("second_look", "second look"), ("owner", "owner's voice")):
+        if name in found:
+            text += f", {what} {found[name]}"
     if found["direction"] is not None:
         text += f", from {found['direction']}°"
     if found["ambiguous"] is not None:

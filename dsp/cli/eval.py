@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from farfield.cli.shared import as_json, need, note, progress_bar
+from farfield.cli.shared import as_json, need, note, progress_bar, second_look
 from farfield.errors import InputError
 from farfield.model import load_model
 
@@ -48,6 +48,7 @@ def _ratio(value: str) -> float:
 @click.option("--fa-per-hour", "rates", multiple=True, type=click.FloatRange(0), default=(0.1, 0.5), show_default=True,
               help="Rate of false accepts to find the threshold for; repeatable.")  # fmt: skip
 @click.option("--threshold", type=click.FloatRange(0, 1, max_open=True), help="[default: the model's own]")
+@second_look
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True)
 @click.option("--executor", default="2", show_default=True, metavar="N|dask:ADDRESS", help="Processes here, or a Dask cluster.")
 @click.option("--plot", type=_path, metavar="OUT.png", help="Draw misses against false accepts.")
@@ -65,6 +66,7 @@ def evaluate(
     rooms: tuple[str, ...],
     rates: tuple[float, ...],
     threshold: float | None,
+    second_look: bool,
     seed: int,
     executor: str,
     plot: Path | None,
@@ -90,6 +92,8 @@ def evaluate(
     listened = load_model(model)
     if threshold is not None:
         listened = replace(listened, threshold=threshold)
+    if not second_look:
+        listened = replace(listened, second_look=None)
     if plot is not None:
         need("matplotlib", "matplotlib", "eval")
     if any(room.startswith("sim:") for room in rooms):
@@ -138,7 +142,8 @@ def _sounds(folders: tuple[Path, ...]) -> list[Path]:
 
 
 def _print(found: dict[str, Any]) -> None:
-    print(f"{found['word']}: {found['words']} words ({found['word_clips']} clips) in {found['hours']:.2f} h")
+    looked = ", with a second look" if found["second_look"] else ""
+    print(f"{found['word']}: {found['words']} words ({found['word_clips']} clips) in {found['hours']:.2f} h{looked}")
     if found["words"] > found["word_clips"] or found["rounds_of_speech"] > 1:
         print("Clips were heard more than once: intervals count each clip as one.")
     for at in (found["own"], *found["asked"]):

@@ -47,7 +47,7 @@ def _described(model: Model) -> dict[str, Any]:
         "detector": {name: getattr(model, name) for name in DETECTOR},
         "network": {"stride": model.stride, "layers": len(model.network["layers"]), "weights": int(weights)},
         "card": dict(model.card),
-    }
+    } | ({"second_look": _described(model.second_look)} if model.second_look else {})
 
 
 def _print(table: dict[str, Any], indent: str = "") -> None:

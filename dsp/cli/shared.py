@@ -32,6 +32,15 @@ def sound_options(command: Command) -> Command:
     return _profile(_reference(command))
 
 
+second_look = click.option(
+    "--second-look/--no-second-look",
+    "second_look",
+    default=True,
+    show_default=True,
+    help="Whether the larger network that came with a model, where there is one, must agree before an event leaves.",
+)
+
+
 def note(text: str) -> None:
     """A line for people, on stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from farfield.detector import LOOKING_SAMPLES
 from farfield.evaluation.streams import Said
 from farfield.profile import RATE
 
@@ -19,7 +20,8 @@ class Scored:
     """A stream's smoothed scores and what was said in it.
 
     index: int64, the sample after the last one that each step had heard. p: float64, 0 to 1. said: the words. spoken: every
-    utterance's clip, first sample and the one after its last.
+    utterance's clip, first sample and the one after its last. agreed: bool, where the second look agrees,
+    known for every p above each threshold that is asked about; None without one.
     """
 
     number: int
@@ -29,6 +31,7 @@ class Scored:
     skipped: tuple[str, ...]
     samples: int
     spoken: tuple[tuple[str, int, int], ...] = ()
+    agreed: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,21 +69,33 @@ def effective(times: Mapping[str, int]) -> float:
     return sum(times.values()) ** 2 / max(1, sum(count**2 for count in times.values()))
 
 
-def notable(index: NDArray[np.int64], p: NDArray[np.float64], floor: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def notable(p: NDArray[np.float64], floor: float) -> NDArray[np.bool_]:
     """The steps above the floor and the one after each run of them: all that decisions above it depend on."""
     above = p > floor
     above[1:] |= above[:-1].copy()
-    return index[above], p[above]
+    return np.asarray(above)
 
 
-def decisions(index: NDArray[np.int64], p: NDArray[np.float64], threshold: float, refractory_ms: int) -> list[int]:
-    """Where a detector with this threshold decides, by the detector's own rule: above it, armed, and not too soon."""
+def decisions(
+    index: NDArray[np.int64],
+    p: NDArray[np.float64],
+    threshold: float,
+    refractory_ms: int,
+    agreed: NDArray[np.bool_] | None = None,
+) -> list[int]:
+    """Where a detector with this threshold decides, by the detector's own rule: above it, armed, and not too soon.
+
+    agreed: at which steps the second look agrees, on the first of which within LOOKING_SAMPLES it decides.
+    """
     above = np.concatenate([[False], p > threshold, [False]])
     edges = np.flatnonzero(above[1:] != above[:-1])
     found: list[int] = []
     quiet_until = -1
     for first, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         step = first + int(np.searchsorted(index[first:stop], quiet_until))
+        if step < stop and agreed is not None:
+            looks = agreed[step : min(stop, int(np.searchsorted(index, index[step] + LOOKING_SAMPLES, "right")))]
+            step = step + int(np.argmax(looks)) if looks.any() else stop
         if step < stop:
             found.append(int(index[step]))
             quiet_until = found[-1] + refractory_ms * RATE // 1000
@@ -91,7 +106,7 @@ def point(streams: Sequence[Scored], threshold: float, refractory_ms: int) -> Po
     """One threshold over all streams. A word is hit by the first decision between its start and LATEST_S after its end."""
     hits, missed, late, false = [], [], [], []
     for heard in streams:
-        left = decisions(heard.index, heard.p, threshold, refractory_ms)
+        left = decisions(heard.index, heard.p, threshold, refractory_ms, heard.agreed)
         for word in sorted(heard.said, key=lambda word: word.start):
             at = next((at for at in left if word.start <= at <= word.end + LATEST_S * RATE), None)
             if at is None:
@@ -121,23 +136,16 @@ def curve(streams: Sequence[Scored], refractory_ms: int) -> list[Point]:
 
 
 def at_rate(points: Sequence[Point], false_accepts_per_hour: float) -> Point | None:
-    """The lowest threshold from which on no higher one wakes more often than asked; None where every one does."""
-    best = None
-    for candidate in reversed(points):
-        if candidate.false_accepts_per_hour > false_accepts_per_hour:
-            break
-        best = candidate
-    return best
+    """Of the thresholds that wake no more often than asked the one that misses least; None where every one wakes more often."""
+    quiet = [at for at in points if at.false_accepts_per_hour <= false_accepts_per_hour]
+    return min(quiet, key=lambda at: (len(at.missed), len(at.false_accepts), -at.threshold), default=None)
 
 
 def trade_off(points: Sequence[Point]) -> list[tuple[float, Point]]:
     """False accepts an hour, rising, and for each the point that `at_rate` finds for it."""
-    best: dict[float, Point] = {}
-    most = 0.0
-    for at in reversed(points):
-        most = max(most, at.false_accepts_per_hour)
-        best[most] = at
-    return list(best.items())
+    rates = sorted({at.false_accepts_per_hour for at in points})
+    found = [(rate, at_rate(points, rate)) for rate in rates]
+    return [(rate, at) for rate, at in found if at is not None]
 
 
 def miss_interval(count: float, total: float) -> tuple[float, float]:

@@ -6,19 +6,21 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from farfield import kernels
 from farfield.block import Frame
 from farfield.detector import Detector
 from farfield.errors import InputError
 from farfield.evaluation import curve
 from farfield.evaluation.curve import LATEST_S, Point, Scored
 from farfield.evaluation.streams import Part, Said, stream
+from farfield.look import LOOK_FRAMES, Verifier
 from farfield.model import Model
 from farfield.profile import RATE
 
@@ -55,10 +57,29 @@ class Evaluation:
 def score(part: Part, model: Model) -> Scored:
     """One part heard from its start, as one stream."""
     made = stream(part)
-    detector = Detector(model)
+    detector = Detector(replace(model, second_look=None))
     detector.process(Frame(made.samples[:, None], 0, 0, 0, len(made.samples)))
-    index, p = curve.notable(detector.steps.index, detector.steps.p, min(curve.FLOOR, model.threshold))
-    return Scored(part.number, index, p, made.said, made.skipped, len(made.samples), made.spoken)
+    p = detector.steps.p
+    floor = min(curve.FLOOR, model.threshold)
+    kept = curve.notable(p, floor)
+    agreed = agreements(model, made.samples, p, floor)[kept] if model.second_look else None
+    return Scored(
+        part.number, detector.steps.index[kept], p[kept], made.said, made.skipped, len(made.samples), made.spoken, agreed
+    )
+
+
+def agreements(model: Model, samples: NDArray[np.int16], p: NDArray[np.float64], above: float) -> NDArray[np.bool_]:
+    """Where a model's second look agrees, of the steps with a smoothed probability above `above`; bool (steps,).
+
+    samples: int16 (frames,), one stream from its start. p: float64 (steps,), the model's on it.
+    """
+    features = kernels.Features().process(samples)
+    verifier = Verifier(model, model.second_look)
+    agreed = np.zeros(len(p), bool)
+    for step in np.flatnonzero(p > above).tolist():
+        end = (step + 1) * model.stride
+        agreed[step] = verifier.look(features[max(0, end - LOOK_FRAMES) : end]).passed
+    return agreed
 
 
 def evaluate(
@@ -124,6 +145,7 @@ def as_json(result: Evaluation) -> dict[str, Any]:
     """Everything but sound, as JSON values."""
     return {
         "word": result.model.word,
+        "second_look": result.model.second_look is not None,
         "words": result.words,
         "word_clips": len({word.clip for word in (*result.own.hits, *result.own.missed)}),
         "hours": round(result.hours, 4),

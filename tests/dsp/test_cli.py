@@ -54,7 +54,7 @@ def test_json_gives_one_object_a_line_with_the_promised_fields(run):
     words = load_room(ROOM).words
     assert len(found) == len(words)
     for event, word in zip(found, words, strict=True):
-        assert list(event) == FIELDS
+        assert list(event)[: len(FIELDS)] == FIELDS
         assert (event["file"], event["word"], event["ambiguous"]) == (MICS, "alexa", None)
         assert word.start <= event["decision"] <= word.end + 8000
         assert 0 <= event["start"] < event["end"] <= event["decision"]
@@ -111,6 +111,30 @@ def test_a_threshold_is_asked_for_in_false_accepts_an_hour(run, alone, tmp_path)
     ):
         status, out, err = run("detect", alone, "--model", tmp_path / "quiet.safetensors", *options)
         assert (status, out) == (2, []) and told in err[0]
+
+
+def with_second_look(folder, threshold):
+    """The shipped model, and beside it its own network as a second look that says yes above `threshold`."""
+    model = farfield.load_model("alexa")
+    model.save(folder / "two.safetensors")
+    replace(model, threshold=threshold, smoothing_steps=3).save(folder / "two.look.safetensors")
+    return folder / "two.safetensors"
+
+
+def test_a_second_look_must_agree_unless_it_is_left_out(run, alone, tmp_path):
+    (plain,) = events(run("detect", alone, "--json", "--no-second-look")[1])
+    model = with_second_look(tmp_path, 0.5)
+    (event,) = events(run("detect", alone, "--json", "--model", model)[1])
+    assert list(event) == [*FIELDS, "second_look"] and event["second_look"] > 0.5
+    assert {name: event[name] for name in FIELDS} == plain
+    assert f"second look {event['second_look']}" in run("detect", alone, "--model", model)[1][0]
+    assert "second_look" in json.loads(run("models", "show", model, "--json")[1][0])
+    with_second_look(tmp_path, 1.0)  # which no probability exceeds
+    assert run("detect", alone, "--json", "--model", model)[:2] == (0, [])
+    assert events(run("detect", alone, "--json", "--model", model, "--no-second-look")[1]) == [plain]
+    left = [json.loads(run("hil", "demo", "--model", model, "--json", "--picture", tmp_path / "p.png", *how)[1][0])
+            for how in ((), ("--no-second-look",))]  # fmt: skip
+    assert not left[0]["hits"] and left[1]["hits"]
 
 
 def test_a_word_that_ends_with_the_file_is_found(run, tmp_path):

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import pairwise
+from dataclasses import replace
 
 import click
 import numpy as np
@@ -91,9 +92,9 @@ def test_decisions_are_the_detectors(scores, window, refractory_ms, threshold):
 )
 def test_decisions_above_the_floor_need_the_notable_steps_alone(values, threshold, refractory_ms):
     index, p = 160 * np.arange(1, len(values) + 1), np.array(values)
-    kept = curve.notable(index, p, 0.02)
-    assert curve.decisions(*kept, threshold, refractory_ms) == curve.decisions(index, p, threshold, refractory_ms)
-    assert len(kept[0]) <= 2 * np.count_nonzero(p > 0.02)
+    kept = curve.notable(p, 0.02)
+    assert curve.decisions(index[kept], p[kept], threshold, refractory_ms) == curve.decisions(index, p, threshold, refractory_ms)
+    assert np.count_nonzero(kept) <= 2 * np.count_nonzero(p > 0.02)
 
 
 def said(start, end, clip="w"):
@@ -127,7 +128,7 @@ def test_hits_misses_and_false_accepts_are_counted_by_the_definition():
     assert curve.point([scored({120: 0.9, 140: 0.9}, [word])], 0.5, 1_000).false_accepts == (), "the refractory time"
 
 
-def test_the_threshold_for_a_rate_is_the_lowest_that_keeps_to_it():
+def test_the_threshold_for_a_rate_is_the_one_that_misses_least_of_those_that_keep_to_it():
     heard = [scored({10: 0.3, 50: 0.6, 90: 0.7}, []), scored({130: 0.65}, [said(19_200, 22_400)], 1)]
     points = curve.curve(heard, 0)
     hour = sum(stream.samples for stream in heard) / RATE / 3600
@@ -452,6 +453,24 @@ def test_what_cannot_be_measured_is_one_line(folders, options, told):
 @pytest.mark.parametrize("option", ["--snr-db=loud", "--speech-share=0", "--threshold=1", "--fa-per-hour=-1", "--hours=0"])
 def test_options_out_of_range_are_wrong_use(folders, option):
     assert isinstance(evaluated(folders, option).exception, click.UsageError)
+
+
+def test_a_second_look_counts_unless_it_is_left_out(folders, tmp_path):
+    """One that never agrees: every word is missed, and nothing wakes it, at each of the thresholds."""
+    model = random_model(6)  # whose scores move with every sound
+    model.save(tmp_path / "two.safetensors")
+    replace(model, threshold=1.0).save(tmp_path / "two.look.safetensors")
+    told = {}
+    for how in ("--second-look", "--no-second-look"):
+        command = ["eval", str(tmp_path / "two.safetensors"), "--positives", str(folders / "word"), "--threshold", "0.5"]
+        found = CliRunner().invoke(cli, [*command, "--negatives", str(folders / "speech"), "--executor", "1", "--json", how])
+        told[how] = json.loads(found.stdout)
+    looked, plain = told["--second-look"], told["--no-second-look"]
+    assert (looked["second_look"], plain["second_look"]) == (True, False)
+    assert [at["threshold"] for at in looked["curve"]] == [at["threshold"] for at in plain["curve"]] and plain["curve"]
+    assert all((at["missed"], at["false_accepts"]) == (12, 0) for at in looked["curve"])
+    assert looked["own"]["missed"] == 12 and looked["own"]["false_accepts"] == 0
+    assert plain["own"]["false_accepts"] >= 5
 
 
 @pytest.fixture

@@ -45,6 +45,38 @@ def test_any_chunking_gives_the_same_scores(kernels, network, cuts, seed):
     assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 
+@given(network=networks, frames=st.integers(0, 60), seed=st.integers(0, 99))
+def test_every_slot_holds_what_the_integer_references_holds(kernels, network, frames, seed):
+    """Before the first frame, in the middle of a step, and after the history has moved in its memory."""
+    scorer, wanted = kernels.Scorer(**network), reference.Scorer(**network)
+    for x in np.array_split(features(network, frames, seed), 3):
+        scorer.process(x)
+        wanted.process(x)
+        for index, slot in enumerate(network["slots"]):
+            held = scorer.slot(index)
+            assert (held.dtype, held.shape) == (np.int8, (slot["frames"], slot["channels"]))
+            assert held.tolist() == wanted.slot(index)
+
+
+def test_a_slot_that_was_handed_out_is_a_copy(kernels):
+    network = random_network(3)
+    x = features(network, 40, 3)
+    scorer = kernels.Scorer(**network)
+    held = scorer.slot(0)
+    before = held.copy()
+    scores = scorer.process(x)
+    assert np.array_equal(held, before) and not np.array_equal(scorer.slot(0), before)
+    scorer.reset()
+    held[:] = 77
+    assert scorer.process(x).tobytes() == scores.tobytes()
+
+
+@pytest.mark.parametrize(("index", "error"), [(-1, ValueError), (2, ValueError), (1 << 70, ValueError), (0.0, TypeError)])
+def test_a_slot_that_is_none(kernels, index, error):
+    with pytest.raises(error, match=r"index: got"):
+        kernels.Scorer(**one_layer(weights=np.ones((1, 1, 4), np.int8))).slot(index)
+
+
 def test_history_longer_than_the_spare_memory(kernels):
     network = random_network(7)
     x = features(network, 700, 7)

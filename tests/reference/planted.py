@@ -11,6 +11,7 @@ class Planted:
 
     word = "planted"
     network: dict = {}  # noqa: RUF012
+    second_look = None
 
     def __init__(self, *tracks, smoothing_steps=1, threshold=0.5, refractory_ms=0, end_lag_ms=0, word_ms=100, stride=2):
         self.tracks = [list(track) for track in tracks]
@@ -47,3 +48,32 @@ def random_model(seed, **fields):
     """A small random network, whose scores move with every input."""
     settings = {"word": "random", "smoothing_steps": 5, "threshold": 0.9, "refractory_ms": 1000, "end_lag_ms": 0, "word_ms": 800}
     return Model(network=random_network(seed, features=40), card={}, **(settings | fields))
+
+
+class PlantedLook:
+    """A second look that gives each stretch of features the scores that `verdict` makes of it, and keeps what it was shown."""
+
+    word = "planted"
+
+    def __init__(self, verdict, *, smoothing_steps=1, threshold=0.5, stride=1):
+        self.verdict, self.smoothing_steps, self.threshold, self.stride = verdict, smoothing_steps, threshold, stride
+        self.seen = []
+
+    def scorer(self):
+        return PlantedVerdict(self)
+
+
+class PlantedVerdict:
+    output_scale = 1 / 256
+
+    def __init__(self, look):
+        self.look, self.is_fresh = look, False
+
+    def reset(self):
+        self.is_fresh = True
+
+    def process(self, features):
+        assert self.is_fresh, "a look starts from the reset state"
+        self.is_fresh = False
+        self.look.seen.append(features.copy())
+        return np.array(self.look.verdict(features), np.uint8)

@@ -33,6 +33,9 @@ class Scorer:
         self.past = [[[s["fill"]] * s["channels"] for _ in range(s["frames"])] for s in self.slots]
         self.pending = 0
 
+    def slot(self, index):
+        return self.past[index][-self.slots[index]["frames"] :]
+
     def process(self, features):
         scores = []
         for frame in features.tolist():

@@ -34,8 +34,8 @@ from farfield.kernels import _boundary, _network
 cimport cython
 cimport numpy as cnp
 
-from farfield.kernels.boundary cimport ANY, apart, matrix, new_vector, vector
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t
+from farfield.kernels.boundary cimport ANY, apart, matrix, new_matrix, new_vector, vector
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove
 
@@ -262,6 +262,20 @@ cdef class Scorer:
                 s.memory[j] = s.fill
             s.end = s.frames
         self.pending = 0
+
+    def slot(self, index):
+        """What slot `index` holds now: int8 (frames, channels), oldest first, values with their zero point.
+
+        A copy. After a reset it is full of the slot's `fill`. TypeError, ValueError: no slot of this network.
+        """
+        cdef const Slot *s = &self.slots[<int> _boundary.count("index", index, 0, self.slot_count - 1)]
+        cdef cnp.ndarray made = new_matrix(cnp.NPY_INT8, s.frames, s.channels)
+        cdef int8_t *out = <int8_t *> cnp.PyArray_DATA(made)
+        cdef const int16_t *held = window(s, s.frames, 0)
+        cdef int zero = self.zero_points[s - self.slots], i
+        for i in range(s.frames * s.channels):
+            out[i] = <int8_t> (held[i] + zero)
+        return made
 
     def process(self, features, out=None):
         """Scores of the steps that these frames complete: uint8 (steps,), probability = score * output_scale.
