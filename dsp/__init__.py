@@ -1,9 +1,9 @@
 """farfield: the ear of a voice device.
 
-    chain = farfield.Chain(farfield.load_profile("single"), [farfield.load_model("alexa")])
-    for block in farfield.FileSource("recording.wav", chain.frontend.profile).blocks():
-        for event in chain.process(block):
-            print(event.word, event.decision, event.direction_deg)
+chain = farfield.Chain(farfield.load_profile("single"), [farfield.load_model("alexa")])
+for block in farfield.FileSource("recording.wav", chain.frontend.profile).blocks():
+    for event in chain.process(block):
+        print(event.word, event.decision, event.direction_deg)
 """
 
 from farfield._version import __version__

@@ -98,9 +98,7 @@ class Detector:
         InputError: another number of signals, or samples that are not int16.
         """
         if frame.beams.dtype != np.int16 or frame.beams.ndim != 2 or frame.beams.shape[1] != self.signals:
-            raise InputError(
-                f"frame.beams: got {frame.beams.dtype} {frame.beams.shape}, wanted int16 (frames, {self.signals})"
-            )
+            raise InputError(f"frame.beams: got {frame.beams.dtype} {frame.beams.shape}, wanted int16 (frames, {self.signals})")
         self.rejected = []
         if self._next != (frame.epoch, frame.index):
             self._give_up()

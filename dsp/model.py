@@ -76,10 +76,11 @@ class Model:
     def threshold_for(self, false_accepts_per_hour: float) -> float:
         """The lowest threshold that woke no more often than that where the model was measured, by its card.
 
-        The card's `calibration` holds pairs (threshold, false accepts an hour), thresholds rising. ModelError: a card without
-        them, or with none that is quiet enough.
+        The card's `calibration` holds pairs (threshold, false accepts an hour), thresholds rising; the second look's card
+        those of both together. ModelError: a card without them, or with none that is quiet enough.
         """
-        pairs = self.card.get("calibration")
+        of_both = self.second_look.card.get("calibration") if self.second_look else None
+        pairs = of_both or self.card.get("calibration")
         numbers = isinstance(pairs, list) and all(
             isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, int | float) for x in pair) for pair in pairs
         )
@@ -93,6 +94,13 @@ class Model:
             f"{self.word}: got {false_accepts_per_hour:g} false accepts an hour, wanted at least {least:g}, "
             "the fewest at which the model was measured"
         )
+
+    def looked_over_by(self, look: "Model") -> "Model":
+        """This model with a second look, at the lower threshold that the look's card says goes with it (`listener_threshold`).
+
+        ModelError: a look for another word, or a threshold that is none.
+        """
+        return replace(self, second_look=look, threshold=look.card.get("listener_threshold", self.threshold))
 
     def scorer(self, level: str | None = None) -> kernels.Scorer:
         """A fresh scorer of this model, at an instruction level of `kernels.levels()` (None: the one in use)."""
@@ -155,11 +163,11 @@ def shipped_models() -> list[str]:
     return sorted(name.removesuffix(MODEL) for name in names if name.endswith(MODEL) and not name.endswith(LOOK))
 
 
-def load_model(name_or_path: str | os.PathLike[str]) -> Model:
+def load_model(name_or_path: str | os.PathLike[str], *, second_look: bool = True) -> Model:
     """The model of a shipped name, a `.safetensors` file, or a published microWakeWord `.tflite` file.
 
     A `.tflite` file takes its word, threshold and smoothing from the `.json` file beside it, where there is one. The model's
-    second look comes with it where there is one, see `load_second_look`.
+    second look comes with it where there is one (see `load_second_look`), unless second_look is False.
     Errors: ModelError, one line that names the file, the field, what came and what was wanted.
     """
     text = _text(name_or_path)
@@ -169,9 +177,9 @@ def load_model(name_or_path: str | os.PathLike[str]) -> Model:
         model = from_bytes(modelfile.read_bytes(text), text)
     else:
         model = from_bytes(_shipped(text, MODEL).read_bytes(), text + MODEL)
-    second_look = load_second_look(text)
+    look = load_second_look(text) if second_look else None
     try:
-        return replace(model, second_look=second_look)
+        return model if look is None else model.looked_over_by(look)
     except ModelError as error:
         raise ModelError(f"{text}: {error}") from None
 

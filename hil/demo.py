@@ -1,7 +1,7 @@
 """`farfield hil demo`: a recorded room through the whole chain, and what was heard held against the truth."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,7 @@ def demo(room: Path | None, model: str, second_look: bool, picture: Path, as_jso
     Exit status 1 where a word was missed, or something else woke it.
     """
     place = load_room(room or demo_room())
-    listened = load_model(model)
-    if not second_look:
-        listened = replace(listened, second_look=None)
+    listened = load_model(model, second_look=second_look)
     run = replay(place, [listened])
     score = match(run.events, [word for word in place.words if word.text.casefold() == listened.word.casefold()], place.rate)
     _draw(run, score, picture)

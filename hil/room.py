@@ -1,16 +1,16 @@
 """A recorded room: a folder of what the microphones heard, what the loudspeaker played, and what was truly said.
 
-    room.toml    profile = "NAME"           a shipped profile, or the name of a .toml file in the folder
-                 provenance = "..."         how and by whom it was recorded or made, and under which licence
-                 [[word]]                   each time that a wake word was said, in the order of time
-                 text = "alexa"
-                 start = 16000              samples of mics.flac: the word's first, and the one after its last
-                 end = 24000
-                 talker = "A"               and, where it is known, who said it, and from where, in degrees
-                 direction = 40.0
-                 [[speech]]                 other things that were said, with the same fields
-    mics.flac    the device's channels, as the profile lays them out
-    ref.flac     what the loudspeaker played, from the same moment on; absent where it played nothing
+room.toml    profile = "NAME"           a shipped profile, or the name of a .toml file in the folder
+             provenance = "..."         how and by whom it was recorded or made, and under which licence
+             [[word]]                   each time that a wake word was said, in the order of time
+             text = "alexa"
+             start = 16000              samples of mics.flac: the word's first, and the one after its last
+             end = 24000
+             talker = "A"               and, where it is known, who said it, and from where, in degrees
+             direction = 40.0
+             [[speech]]                 other things that were said, with the same fields
+mics.flac    the device's channels, as the profile lays them out
+ref.flac     what the loudspeaker played, from the same moment on; absent where it played nothing
 """
 
 import difflib

@@ -55,7 +55,7 @@ def detect(
     Where a second look or the owner's voice was asked, second_look and owner are the probabilities by which they agreed.
     """
     layout = load_profile(profile)
-    models = [load_model(name) for name in names or layout.words or ("alexa",)]
+    models = [load_model(name, second_look=second_look) for name in names or layout.words or ("alexa",)]
     if threshold is not None and not 0 <= threshold < 1:
         raise InputError(f"--threshold: got {threshold}, wanted 0 or more and less than 1")
     if fa_per_hour is not None:
@@ -64,8 +64,6 @@ def detect(
         models = [replace(model, threshold=model.threshold_for(fa_per_hour)) for model in models]
     if scores is not None and (len(files) > 1 or len(models) > 1):
         raise InputError(f"--scores: got {len(files)} files and {len(models)} models, wanted one of each")
-    if not second_look:
-        models = [replace(model, second_look=None) for model in models]
     owner = None if owner_file is None else load_owner(owner_file)
     status = 0
     for path in files:

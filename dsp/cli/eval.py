@@ -89,11 +89,9 @@ def evaluate(
     from farfield.evaluation import run
     from farfield.evaluation.streams import Conditions, parts
 
-    listened = load_model(model)
+    listened = load_model(model, second_look=second_look)
     if threshold is not None:
         listened = replace(listened, threshold=threshold)
-    if not second_look:
-        listened = replace(listened, second_look=None)
     if plot is not None:
         need("matplotlib", "matplotlib", "eval")
     if any(room.startswith("sim:") for room in rooms):

@@ -1,6 +1,5 @@
 """`farfield owner`: a model that listens to one voice."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -40,9 +39,7 @@ def fit(
         raise InputError("--others: got none, wanted a folder of other people's clips of the word, to tell the owner from")
     from farfield.training import owner as fitting
 
-    listened = load_model(model)
-    if not second_look:
-        listened = replace(listened, second_look=None)
+    listened = load_model(model, second_look=second_look)
     with progress_bar() as progress:
         found = fitting.fit(listened, owners, others, threshold, note, progress)
     try:

@@ -89,16 +89,19 @@ def train(
     notes = {"licence": licence or "not stated", "training_data": list(sources) or ["not stated"]}
     work = work or (output / "work" if several else output.with_suffix(".work"))
     with progress_bar() as progress:
-        models = run(recipe, work, notes, note, progress)
-    for model in models:
-        path = output / f"{model.word.replace(' ', '_')}.safetensors" if several else output
+        found = run(recipe, work, notes, note, progress)
+    for trained in found:
+        path = output / f"{trained.model.word.replace(' ', '_')}.safetensors" if several else output
         try:
-            model.save(path)
+            trained.save(path)
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror}); wanted a file in a folder that is there") from None
-        figures = model.card["figures"]
-        print(f"{path}: threshold {model.threshold}; missed {figures['missed']}, "
-              f"{figures['false_accepts']} false accepts in {figures['hours']} h")  # fmt: skip
+        for how, model in (("alone", trained.model), ("with its second look", trained.look)):
+            if model is not None:
+                figures = model.card["figures"]
+                threshold = model.card.get("listener_threshold", model.threshold)
+                print(f"{path} {how}: threshold {threshold}; missed {figures['missed']}, "
+                      f"{figures['false_accepts']} false accepts in {figures['hours']} h")  # fmt: skip
 
 
 def _near_misses(word: str, files: tuple[Path, ...], seed: int) -> tuple[str, ...]:

@@ -113,9 +113,8 @@ def collect(
             raise InputError(f"positives of {phrase.word!r}: no usable clips; wanted some, or none and --tts")
     others = [clip for clip in _labelled(negatives, skipped) if not _spoken_of(clip.name, negatives, phrases, skipped)]
     noises = _labelled(noise, skipped)
-    done(
-        f"{sum(map(len, said))} clips of the words, {len(others)} of other speech, {len(noises)} of noise; {len(skipped)} left out"
-    )
+    words = sum(map(len, said))
+    done(f"{words} clips of the words, {len(others)} of other speech, {len(noises)} of noise; {len(skipped)} left out")
     if not others and (negatives or not tts):
         raise InputError(f"negatives: no usable clips in {', '.join(map(str, negatives))}; wanted speech without the word")
     random = np.random.default_rng(seed)

@@ -4,8 +4,8 @@ Every part of the people is heard by a network that was trained on the others; t
 """
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from farfield import kernels
 from farfield.evaluation.curve import LATEST_S, decisions, miss_interval, rate_interval
+from farfield.look import LOOK_FRAMES, Verifier
 from farfield.model import Model
 from farfield.profile import RATE
 from farfield.training import augment
@@ -24,6 +25,7 @@ CONDITIONS = ("clean", "noise at 10 dB", "room")
 _LEAD, _TRAIL = RATE // 2, 3 * RATE // 4
 _WINDOWS = (3, 4, 5, 6, 8)
 _THRESHOLDS = np.round([*np.arange(0.10, 0.98, 0.01), *np.arange(0.98, 0.9975, 0.0025)], 4)
+_LOOK_THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 Features = NDArray[np.uint16]
 
 
@@ -76,24 +78,54 @@ class Setting:
     variant: int
     smoothing_steps: int
     threshold: float
+    look_threshold: float | None = None
 
 
 Scores = NDArray[np.uint8]
+Looks = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The raw scores of one part's streams."""
+    """The raw scores of one part's streams; and what a second look says at each step: its probability, 0 where none was taken."""
 
     on: Streams
     words: list[Scores]
     others: list[Scores]
+    words_looked: list[Looks] | None = None
+    others_looked: list[Looks] | None = None
+
+    def of_words(self) -> Iterator[tuple[Said, Scores, Looks | None]]:
+        """Recordings of the word."""
+        return zip(self.on.words, self.words, self.words_looked or [None] * len(self.words), strict=True)
+
+    def of_others(self) -> Iterator[tuple[Scores, Looks | None]]:
+        """Recordings without it."""
+        return zip(self.others, self.others_looked or [None] * len(self.others), strict=True)
 
 
 def scored(model: Model, on: Streams) -> Scored:
     """What the model's network says to each recording from its start."""
     return Scored(on, [model.scorer().process(word.features) for word in on.words],
                   [model.scorer().process(features) for features in on.others])  # fmt: skip
+
+
+def looked(of: Scored, model: Model, smoothing_steps: int, above: float) -> Scored:
+    """With what the model's second look says wherever the smoothed probability exceeds `above`."""
+    verifier = Verifier(model, model.second_look)
+
+    def looks(scores: Scores, features: Features) -> Looks:
+        found = np.zeros(len(scores))
+        for step in np.flatnonzero(track(scores, model.stride, smoothing_steps).p > above).tolist():
+            end = (step + 1) * model.stride
+            found[step] = verifier.look(features[max(0, end - LOOK_FRAMES) : end]).second_look
+        return found
+
+    return replace(
+        of,
+        words_looked=[looks(scores, word.features) for word, scores in zip(of.on.words, of.words, strict=True)],
+        others_looked=[looks(scores, features) for features, scores in zip(of.on.others, of.others, strict=True)],
+    )
 
 
 def track(scores: Scores, stride: int, smoothing_steps: int) -> Track:
@@ -142,24 +174,29 @@ def streams(held: HeldOut, other_words: Sequence[Sound], rooms: list[Sound], see
     return Streams(words, [kernels.Features().process(heard)] if others else [], len(heard) / RATE / 3600)
 
 
-def figures(of: Sequence[Scored], model: Model, smoothing_steps: int, threshold: float) -> Figures:
-    """Misses, wakes and latency at one threshold over all parts; model: for its stride and refractory time."""
+def figures(of: Sequence[Scored], model: Model, setting: Setting) -> Figures:
+    """Misses, wakes and latency over all parts; model: for its stride and refractory time."""
     missed, asked, late = dict.fromkeys(CONDITIONS, 0), dict.fromkeys(CONDITIONS, 0), []
     for part in of:
-        for word, scores in zip(part.on.words, part.words, strict=True):
-            heard = track(scores, model.stride, smoothing_steps)
-            at = hit(decisions(heard.index, heard.p, threshold, model.refractory_ms), word.start, word.end)
+        for word, scores, looks in part.of_words():
+            at = hit(_decisions(scores, looks, model, setting), word.start, word.end)
             asked[word.condition] += 1
             if at is None:
                 missed[word.condition] += 1
             else:
                 late.append(at - word.end)
-    return Figures(missed, asked, _woken(of, model, smoothing_steps, threshold), sum(part.on.hours for part in of), late)
+    return Figures(missed, asked, woken(of, model, setting), sum(part.on.hours for part in of), late)
 
 
-def _woken(of: Sequence[Scored], model: Model, smoothing_steps: int, threshold: float) -> int:
-    tracks = (track(scores, model.stride, smoothing_steps) for part in of for scores in part.others)
-    return sum(len(decisions(heard.index, heard.p, threshold, model.refractory_ms)) for heard in tracks)
+def woken(of: Sequence[Scored], model: Model, setting: Setting) -> int:
+    """How often something else woke it."""
+    return sum(len(_decisions(scores, looks, model, setting)) for part in of for scores, looks in part.of_others())
+
+
+def _decisions(scores: Scores, looks: Looks | None, model: Model, setting: Setting) -> list[int]:
+    heard = track(scores, model.stride, setting.smoothing_steps)
+    agreed = None if looks is None or setting.look_threshold is None else looks > setting.look_threshold
+    return decisions(heard.index, heard.p, setting.threshold, model.refractory_ms, agreed)
 
 
 def choose(variants: Sequence[Sequence[Scored]], model: Model, wakes_per_hour: float) -> tuple[Setting, Figures]:
@@ -168,33 +205,45 @@ def choose(variants: Sequence[Sequence[Scored]], model: Model, wakes_per_hour: f
     variants: for each of the models' variants the scores of all parts. Where no threshold keeps to the rate, the one that
     wakes least is taken.
     """
+    tried = ((of, Setting(variant, window, 0.0)) for (variant, of), window in itertools.product(enumerate(variants), _WINDOWS))
+    return _least(tried, model, wakes_per_hour)
+
+
+def choose_look(of: Sequence[Scored], model: Model, setting: Setting, wakes_per_hour: float) -> tuple[Setting, Figures]:
+    """The same with a second look: its threshold, and the listener's, which may be lower then. of: as of `looked`."""
+    tried = ((of, replace(setting, look_threshold=threshold)) for threshold in _LOOK_THRESHOLDS)
+    return _least(tried, model, wakes_per_hour)
+
+
+def _least(tried: Iterable[tuple[Sequence[Scored], Setting]], model: Model, wakes_per_hour: float) -> tuple[Setting, Figures]:
     best: tuple[tuple[bool, float, float], Setting, Figures] | None = None
-    for (variant, of), window in itertools.product(enumerate(variants), _WINDOWS):
-        hours = sum(part.on.hours for part in of)
+    for of, setting in tried:
+        most = wakes_per_hour * sum(part.on.hours for part in of)
         low, high = 0, len(_THRESHOLDS) - 1  # the lowest threshold that keeps to the rate; above it only misses grow
         while low < high:
             middle = (low + high) // 2
-            if _woken(of, model, window, _THRESHOLDS[middle]) > wakes_per_hour * hours:
+            if woken(of, model, replace(setting, threshold=_THRESHOLDS[middle])) > most:
                 low = middle + 1
             else:
                 high = middle
-        threshold = float(_THRESHOLDS[low])
-        found = figures(of, model, window, threshold)
-        over = found.woken > wakes_per_hour * hours
-        rank = (over, found.woken if over else found.miss, -found.woken if over else -threshold)
+        at = replace(setting, threshold=float(_THRESHOLDS[low]))
+        found = figures(of, model, at)
+        over = found.woken > most
+        rank = (over, found.woken if over else found.miss, -found.woken if over else -at.threshold)
         if best is None or rank < best[0]:
-            best = (rank, Setting(variant, window, threshold), found)
+            best = (rank, at, found)
     assert best is not None
     return best[1:]
 
 
-def calibration(of: Sequence[Scored], model: Model, smoothing_steps: int) -> list[list[float]]:
+def calibration(of: Sequence[Scored], model: Model, setting: Setting) -> list[list[float]]:
     """Pairs (threshold, false accepts an hour), thresholds rising, rates falling; each where the rate changes."""
     hours = sum(part.on.hours for part in of)
     pairs: list[list[float]] = []
     most = 0.0
     for threshold in reversed(_THRESHOLDS.tolist()):
-        most = max(most, round(_woken(of, model, smoothing_steps, threshold) / hours, 3) if hours else 0.0)
+        count = woken(of, model, replace(setting, threshold=threshold))
+        most = max(most, round(count / hours, 3) if hours else 0.0)
         if pairs and pairs[-1][1] == most:
             pairs.pop()
         pairs.append([threshold, most])

@@ -16,10 +16,10 @@ import numpy as np
 
 from farfield._version import __version__
 from farfield.errors import InputError
-from farfield.model import Model
+from farfield.model import LOOK, Model
 from farfield.training import augment, export, measure
 from farfield.training.clips import word_span
-from farfield.training.fit import PER_FILE, ROUND, Progress, fit_all, load_network, make_segments
+from farfield.training.fit import LOOK_STEPS, PER_FILE, ROUND, Progress, Task, fit_all, load_network, make_segments
 from farfield.training.material import PARTS, Collection, Phrase, collect
 from farfield.training.network import weight_count
 
@@ -28,6 +28,7 @@ WAKES_PER_HOUR = 0.5
 STRICTER = (0.0, 2.0, 4.0, 6.0)
 """Taken off the logits in turn, so that the scores' 8 bits resolve what lies around the threshold."""
 _ROOMS_TO_MEASURE = 30
+_LOOKED_FROM = 0.1  # of the listener's smoothed probability
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,25 @@ class Recipe:
         return {"phrases": words, **folders, **counts}
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A word's model, and its second look where that was measured to miss less."""
+
+    model: Model
+    look: Model | None
+
+    def save(self, path: Path) -> None:
+        """The model as NAME.safetensors, the look beside it as NAME.look.safetensors."""
+        self.model.save(path)
+        if self.look is not None:
+            self.look.save(path.with_suffix(LOOK))
+
+
 def _short(folders: Sequence[Path]) -> list[str]:
     return ["/".join(folder.resolve().parts[-2:]) for folder in folders]
 
 
-def train(recipe: Recipe, work: Path, notes: Mapping[str, Any], say: Callable[[str], None], progress: Progress) -> list[Model]:
+def train(recipe: Recipe, work: Path, notes: Mapping[str, Any], say: Callable[[str], None], progress: Progress) -> list[Trained]:
     """A model for each of the recipe's words. work: folder for what is made on the way, taken up by a run of the same recipe.
 
     It keeps the measured models too, as WORD-without-PART.safetensors, and who belongs to which part, as parts.json.
@@ -92,13 +107,13 @@ def _share(jobs: Any) -> None:
     _jobs = jobs
 
 
-def _finished(number: int) -> Model:
+def _finished(number: int) -> Trained:
     return finish(*_jobs[number])
 
 
 def finish(
     recipe: Recipe, work: Path, number: int, material: Collection, rooms: list[augment.Sound], notes: Mapping[str, Any]
-) -> Model:
+) -> Trained:
     """The model of one word, measured on everybody by networks that did not know them."""
     word = recipe.phrases[number].word
     ends = [word_span(clip.samples) for clip in material.positives[number]]
@@ -110,53 +125,68 @@ def finish(
         "word_ms": round(float(np.median([end - start for start, end in ends])) / 16),
     }
 
-    def model(left_out: int | None, stricter: float, detector: Mapping[str, Any], card: Mapping[str, Any]) -> Model:
-        net = load_network(work, left_out, number)
+    def listener(left_out: int | None, stricter: float, detector: Mapping[str, Any], card: Mapping[str, Any]) -> Model:
+        net = load_network(work, Task(left_out, number))
         return export.to_model(net, word=word, detector=detector, card=card, stricter=stricter)
 
-    heard = []
-    for part in range(PARTS):
-        others = [
-            clip.samples
-            for of_word, clips in enumerate(material.positives)
-            for clip in clips
-            if of_word != number and material.part_of[clip.person] == part
-        ]
-        heard.append(measure.streams(material.held_out(part, number), others, rooms, recipe.seed + part))
-    variants = [[measure.scored(model(part, stricter, draft, {}), heard[part]) for part in range(PARTS)] for stricter in STRICTER]
-    plain = model(None, 0.0, draft, {})
-    setting, found = measure.choose(variants, plain, WAKES_PER_HOUR)
-    figures = measure.as_card(found)
+    def look(left_out: int | None, threshold: float, card: Mapping[str, Any]) -> Model:
+        net = load_network(work, Task(left_out, number, look=True))
+        own = draft | {"smoothing_steps": LOOK_STEPS, "threshold": threshold}
+        return export.to_model(net, word=word, detector=own, card=card)
+
+    heard = [measure.streams(material.held_out(part, number), _other_words(material, number, part), rooms, recipe.seed + part)
+             for part in range(PARTS)]  # fmt: skip
+    variants = [
+        [measure.scored(listener(part, stricter, draft, {}), heard[part]) for part in range(PARTS)] for stricter in STRICTER
+    ]
+    plain = listener(None, 0.0, draft, {})
+    alone, alone_found = measure.choose(variants, plain, WAKES_PER_HOUR)
+    of = []
+    for part, scored in enumerate(variants[alone.variant]):
+        with_look = replace(plain, second_look=look(part, 0.5, {}))
+        of.append(measure.looked(scored, with_look, alone.smoothing_steps, _LOOKED_FROM))
+    both, both_found = measure.choose_look(of, plain, alone, WAKES_PER_HOUR)
+    helps = both_found.miss < alone_found.miss
     detector = draft | {
-        "smoothing_steps": setting.smoothing_steps,
-        "threshold": setting.threshold,
-        "end_lag_ms": figures["latency_ms"]["median"],
+        "smoothing_steps": alone.smoothing_steps,
+        "threshold": alone.threshold,
+        "end_lag_ms": measure.as_card(alone_found)["latency_ms"]["median"],
     }
     real = bool(recipe.phrases[number].positives)
-    card = {
-        "made_by": f"farfield {__version__}",
-        "recipe": recipe.described(),
-        "weights": weight_count(load_network(work, None, number)),
+    common = {"made_by": f"farfield {__version__}", "recipe": recipe.described(), **notes}
+    on = {"on": _measured_on(real), "people": len({clip.person for clip in material.positives[number]})}
+    card = common | {
+        "weights": weight_count(load_network(work, Task(None, number))),
         "clips": {
             "word": len(material.positives[number]) if real else 0,
             "other_speech": len(material.negatives) if recipe.negatives else 0,
             "noise": len(material.noise),
             "synthetic": len(material.spoken[number]) + len(material.near) + len(material.sentences)
-            + (0 if real else len(material.positives[number])),
+            + (0 if real else len(material.positives[number])) + (0 if recipe.negatives else len(material.negatives)),
         },
-        "figures": {
-            "on": _measured_on(real),
-            "people": len({clip.person for clip in material.positives[number]}),
-            **figures,
-        },
-        "calibration": measure.calibration(variants[setting.variant], plain, setting.smoothing_steps),
-        **notes,
+        "figures": on | measure.as_card(alone_found),
+        "calibration": measure.calibration(variants[alone.variant], plain, alone),
     }  # fmt: skip
-    stricter = STRICTER[setting.variant]
-    for part in range(PARTS):
-        tested = model(part, stricter, detector, {"cross_validation": f"trained without part {part} of {PARTS}"})
-        tested.save(work / f"{word.replace(' ', '_')}-without-{part}.safetensors")
-    return replace(model(None, stricter, detector, {}), card=card)
+    look_card = common | {
+        "weights": weight_count(load_network(work, Task(None, number, look=True))),
+        "listener_threshold": both.threshold,
+        "figures": on | measure.as_card(both_found),
+        "calibration": measure.calibration(of, plain, both),
+    }
+    for part in (*range(PARTS), None):
+        crossed = None if part is None else {"cross_validation": f"trained without part {part} of {PARTS}"}
+        model = listener(part, STRICTER[alone.variant], detector, crossed or card)
+        look_notes = look_card if crossed is None else crossed | {"listener_threshold": both.threshold}
+        trained = Trained(model, look(part, both.look_threshold or 0.5, look_notes) if helps else None)
+        if part is not None:
+            trained.save(work / f"{word.replace(' ', '_')}-without-{part}.safetensors")
+    return trained
+
+
+def _other_words(material: Collection, number: int, part: int) -> list[augment.Sound]:
+    """What the part's people say of the other words."""
+    others = [clips for other, clips in enumerate(material.positives) if other != number]
+    return [clip.samples for clips in others for clip in clips if material.part_of[clip.person] == part]
 
 
 def _measured_on(real: bool) -> str:

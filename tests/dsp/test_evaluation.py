@@ -4,8 +4,8 @@ import json
 import os
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from itertools import pairwise
 from dataclasses import replace
+from itertools import pairwise
 
 import click
 import numpy as np

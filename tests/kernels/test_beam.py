@@ -88,9 +88,7 @@ def test_a_phase_that_turns_by_a_sample_delays_by_a_sample(kernels):
     assert snr_db(got, wanted) > 70
 
 
-@given(
-    array=st.sampled_from(sorted(ARRAYS)), azimuth=st.floats(0, 359.9), superdirective=st.booleans(), seed=seeds
-)
+@given(array=st.sampled_from(sorted(ARRAYS)), azimuth=st.floats(0, 359.9), superdirective=st.booleans(), seed=seeds)
 @settings(max_examples=20)
 def test_a_plane_wave_from_the_look_direction_passes(kernels, array, azimuth, superdirective, seed):
     """White noise, fractional delays: what differs is the window's edge, which each frame delays in a circle."""

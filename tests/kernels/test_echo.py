@@ -242,9 +242,7 @@ def cleaned(x):
 @given(hop=hops, share=st.floats(0, 1), level=st.floats(-45, 38), seed=seeds)
 def test_poisoned_input_is_cleaned_and_never_leaves(kernels, hop, share, level, seed):
     rng = np.random.default_rng(seed)
-    mic, ref = (
-        np.float32(np.clip(rng.standard_normal((2500, 2)) * 10.0**level, -3e38, 3e38)) for _ in range(2)
-    )
+    mic, ref = (np.float32(np.clip(rng.standard_normal((2500, 2)) * 10.0**level, -3e38, 3e38)) for _ in range(2))
     for x in (mic, ref):
         bad = rng.random(x.shape) < share * rng.choice([0.001, 0.1, 1])
         x[bad] = rng.choice(POISON, int(bad.sum()))
@@ -306,9 +304,7 @@ def test_a_tail_of_512_ms_is_learnt(kernels):
     assert erle[1] < 1
 
 
-@pytest.mark.parametrize(
-    ("tail", "hop", "rounded"), [(1, 64, 64), (129, 128, 256), (8192, 256, 8192), (8100, 64, 8128)]
-)
+@pytest.mark.parametrize(("tail", "hop", "rounded"), [(1, 64, 64), (129, 128, 256), (8192, 256, 8192), (8100, 64, 8128)])
 def test_the_tail_is_rounded_up_to_whole_hops(kernels, tail, hop, rounded):
     assert kernels.EchoCanceller(1, 1, hop=hop, tail_samples=tail).tail_samples == rounded
 

@@ -22,9 +22,7 @@ STUBS = Path(farfield_kernels.__file__).with_suffix(".pyi")
 
 def in_a_new_process(code, **environment):
     inherited = {k: v for k, v in os.environ.items() if k != "FARFIELD_CPU_LEVEL"}
-    return subprocess.run(
-        [sys.executable, "-c", code], env=inherited | environment, capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, "-c", code], env=inherited | environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -155,9 +153,7 @@ def test_the_stubs_have_the_members_that_were_compiled(kernels, name):
         assert callable(found) != is_property(function), member
         if callable(found):
             signature = list(inspect.signature(found).parameters.values())[1:]
-            wanted = [
-                (p.name, None if p.default is p.empty else repr(p.default), p.kind is p.KEYWORD_ONLY) for p in signature
-            ]
+            wanted = [(p.name, None if p.default is p.empty else repr(p.default), p.kind is p.KEYWORD_ONLY) for p in signature]
             assert parameters(function) == wanted, member
 
 

@@ -59,12 +59,7 @@ def test_clips_that_say_the_word_are_no_negatives(tiny, spoken_folders):
     (spoken_folders / "other.tsv").write_text("ann-0.wav\tLOOK IN THE MIRROR\nbob-1.wav\tMIRRORS ARE FINE\ncat-0.wav\tso smart\n")
     phrases = [material.Phrase("smart mirror", (spoken_folders / "word",), ())]
     made, _ = collected(phrases, spoken_folders)
-    assert sorted(clip.name for clip in made.negatives) == [
-        "other/ann-1.wav",
-        "other/bob-0.wav",
-        "other/bob-1.wav",
-        "other/cat-1.wav",
-    ]
+    assert sorted(clip.name for clip in made.negatives) == [f"other/{n}.wav" for n in ("ann-1", "bob-0", "bob-1", "cat-1")]
     assert len(made.skipped) == 2 and "'look in the mirror', and 'smart mirror' is the wake word" in made.skipped[0]
     assert made.spoken == [[]] and not made.near and not made.sentences, "no synthetic voice was asked for"
 
@@ -88,5 +83,5 @@ def test_nothing_usable_is_said(tiny, spoken_folders, tmp_path):
         collected([phrase], spoken_folders, tts=True)
     with pytest.raises(InputError, match="positives of 'hello': no usable clips; wanted some, or none and --tts"):
         collected([material.Phrase("hello", (), ())], spoken_folders)
-    with pytest.raises(InputError, match="negatives: no usable clips in .*empty; wanted speech without the word"):
+    with pytest.raises(InputError, match=r"negatives: no usable clips in .*empty; wanted speech without the word"):
         collected([material.Phrase("hello", (spoken_folders / "word",), ())], spoken_folders, negatives=[tmp_path / "empty"])

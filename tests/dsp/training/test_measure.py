@@ -10,6 +10,7 @@ pytest.importorskip("pyroomacoustics")
 
 from farfield.block import Frame
 from farfield.detector import Detector
+from farfield.look import Verifier
 from farfield.training import augment, material, measure
 from reference.planted import random_model
 from reference.sounds import RATE, quiet, tone
@@ -53,12 +54,12 @@ def test_figures_count_by_hand():
     others = [planted((3, 0.9), (50, 0.9)), planted((9, 0.75))]
     of = [measure.Scored(measure.Streams(said[:2], [NONE], 1.5), words[:2], others[:1]),
           measure.Scored(measure.Streams(said[2:], [NONE], 0.5), words[2:], others[1:])]  # fmt: skip
-    found = measure.figures(of, model, 1, 0.7)
+    found = measure.figures(of, model, measure.Setting(0, 1, 0.7))
     assert found.missed == {"clean": 1, "noise at 10 dB": 0, "room": 0}
     assert found.asked == {"clean": 2, "noise at 10 dB": 0, "room": 1}
     assert (found.woken, found.hours, found.late, found.miss) == (3, 2.0, [36 * 160 - 4_800, 41 * 160 - 4_800], 1 / 3)
-    assert measure.figures(of, replace(model, refractory_ms=600), 1, 0.7).woken == 2, "the refractory time"
-    assert measure.figures(of, model, 3, 0.7).woken == 0, "three steps a window"
+    assert measure.figures(of, replace(model, refractory_ms=600), measure.Setting(0, 1, 0.7)).woken == 2, "the refractory time"
+    assert measure.figures(of, model, measure.Setting(0, 3, 0.7)).woken == 0, "three steps a window"
     found = replace(found, woken=2)
     card = measure.as_card(found)
     assert card["missed"]["clean"] == "1 of 2" and card["miss_rate"] == 0.3333 and card["false_accepts"] == 2
@@ -97,6 +98,33 @@ def test_the_setting_that_misses_least_without_waking():
     assert (found.miss, found.woken, found.hours) == (0, 1, 2.0), "one threshold for all parts"
 
 
+def test_a_second_look_lets_the_threshold_be_lower():
+    """The word reaches 0.6 and other speech 0.8; the look tells them apart by 0.7 to 0.3."""
+    model, part = heard(0.6, 0.8)
+    part = replace(part, words_looked=[np.full(100, 0.7)], others_looked=[np.full(100, 0.3)])
+    alone = measure.Setting(0, 3, 0.5)
+    assert measure.choose([[part]], model, 0.0)[1].miss == 1, "without it"
+    setting, found = measure.choose_look([part], model, alone, 0.0)
+    assert (found.miss, found.woken) == (0, 0) and setting.threshold < 0.6 and 0.3 <= setting.look_threshold < 0.7
+    assert measure.calibration([part], model, setting)[0][1] == 0.0 < measure.calibration([part], model, alone)[0][1]
+
+
+def test_looks_are_those_of_the_verifier_above_the_floor_alone():
+    model = replace(random_model(0), smoothing_steps=3)
+    sound = augment.to_int16(0.3 * augment.colored(4 * RATE, 1.0, np.random.default_rng(0)))
+    features = measure.kernels.Features().process(sound)
+    of = measure.scored(model, measure.Streams([measure.Said("clean", features, 0, 100)], [features], 1.0))
+    p = measure.track(of.words[0], model.stride, 3).p
+    above = float(np.median(p))
+    looked = measure.looked(of, replace(model, second_look=random_model(3)), 3, above)
+    (looks,) = looked.words_looked
+    assert np.array_equal(looks, looked.others_looked[0])
+    assert not looks[p <= above].any() and looks[p > above].any()
+    verifier = Verifier(model, random_model(3))
+    step = int(np.flatnonzero(p > above)[-1])
+    assert looks[step] == verifier.look(features[: (step + 1) * model.stride][-150:]).second_look
+
+
 def test_a_calibration_falls_as_thresholds_rise():
     """In two hours, peaks of 0.9, 0.7, and another 0.7 that a wake at 0.65 hides from a low threshold."""
     model = random_model(0)
@@ -104,7 +132,7 @@ def test_a_calibration_falls_as_thresholds_rise():
         measure.Scored(measure.Streams([], [NONE], 1.0), [], [planted((5, 0.9), (350, 0.7), steps=400)]),
         measure.Scored(measure.Streams([], [NONE], 1.0), [], [planted((10, 0.65), (12, 0.7))]),
     ]
-    pairs = measure.calibration(parts, model, 1)
+    pairs = measure.calibration(parts, model, measure.Setting(0, 1, 0.0))
     thresholds, rates = zip(*pairs, strict=True)
     assert sorted(thresholds) == list(thresholds) and sorted(rates, reverse=True) == list(rates)
     assert rates == (1.5, 0.5, 0.0) and thresholds[1] == pytest.approx(0.7, abs=0.011) and thresholds[2] >= 0.89
