@@ -21,7 +21,7 @@ bench: $(VENV)/ready-bench
 
 # torch brings gigabytes with it: what needs it is tested apart
 test-training: $(VENV)/ready-training
-	$(RUN)/python -m pytest tests/dsp/test_training.py tests/test_quality.py
+	$(RUN)/python -m pytest tests/dsp/training tests/test_quality.py
 
 clean:
 	rm -rf $(VENV) build dist demo.png

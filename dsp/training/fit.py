@@ -1,12 +1,11 @@
-"""Fitting networks to segments: one trunk on all the words at once, each word's own network from it, and its second look.
+"""Fitting networks to segments: one listener for all the words at once, and one second look.
 
 Segments are made once, into files, a part's from that part's people alone. A network goes over those of the parts that it may
-know, with hard negatives weighing more and more; a word's own network then meets those segments most that sounded most like
-the word to the trunk. All of it can be cut short and taken up again: each file and each round depends on its number and the
-seed alone.
+know, each batch said otherwise than before. All of it can be cut short and taken up again: each file and each round depends
+on its number and the seed alone.
 
-The second look is a larger network that hears 1.5 s up to a candidate and no more: the word itself, or the places where its
-listener came nearest to being woken.
+Both networks have an output for each word. For the listener hard negatives weigh more and more. The second look is larger
+and hears 1.5 s up to a candidate and no more: a word itself, or the places where the listener came nearest to being woken.
 """
 
 import os
@@ -38,17 +37,17 @@ POSITIVES, NEGATIVES = 72, 120  # segments in a batch
 _EARLIEST_S, _LATEST_S = 0.0, 0.24  # after the word's end: where a step must say yes
 _UNCERTAIN_S = (-0.12, 0.75)  # around it: where a step may say either
 _WEIGHT_DECAY = 1e-2
-_FROM_START = 0.35  # of a word's own batches begin a stream, whose first second may neither fire nor miss
 _NEGATIVE_WEIGHT = (4.0, 25.0)  # against the word's, ramped
 _HARD_SHARE = (0.5, 0.05)  # of the steps that should say no, ramped alike
-_HARDEST = 0.06  # of the segments without the word make up half of those that its own network meets
 _SCORED_AT_ONCE = 256  # segments
+_WAVE = 25  # frames over which a tempo holds
 LOOK_FRAMES = 150  # of features that a second look hears
 LOOK_STEPS = 2  # of its last ones of which one must say yes
 _LOOK_SHORT = 0.3  # of the batches hear less than that, as at the start of a stream
 _LOOK_SHORTEST = 60  # frames
 _LOOK_HARDEST = 0.03  # of the segments without the word
 _LOOK_WEIGHT = 2.0  # of one of them, against one of the word
+_OTHER_WORD = 0.3  # of another word said in full
 
 
 @dataclass(frozen=True)
@@ -62,19 +61,14 @@ class Course:
     average_from: float
 
 
-def trunk_course(rounds: int) -> Course:
+def listener_course(rounds: int) -> Course:
     """From nothing."""
     return Course(rounds, 1.5e-3, ramp=0.6, quantise_from=0.75, average_from=0.85)
 
 
-def word_course(rounds: int) -> Course:
-    """From the trunk: a fifth of its rounds."""
-    return Course(max(3, rounds // 5), 5e-4, ramp=0.0, quantise_from=0.0, average_from=0.5)
-
-
 def look_course(rounds: int) -> Course:
     """A second look, from nothing."""
-    return Course(max(3, rounds // 4), 1.5e-3, ramp=0.0, quantise_from=0.6, average_from=0.8)
+    return Course(max(3, rounds * 5 // 6), 1.5e-3, ramp=0.0, quantise_from=0.7, average_from=0.85)
 
 
 # --- segments in files
@@ -152,35 +146,29 @@ class Pool:
 
 @dataclass(frozen=True)
 class Task:
-    """A network to fit. left_out: the part that it may not know. word: whose network; None: the trunk. look: its second look."""
+    """A network to fit: the listener, or the second look. left_out: the part that it may not know."""
 
     left_out: int | None
-    word: int | None
     look: bool = False
 
     def file(self, folder: Path) -> Path:
         """Where the fitted network is kept."""
-        name = "trunk" if self.word is None else _named(self.word) + ("-look" if self.look else "")
-        return folder / f"{name}-{'all' if self.left_out is None else f'without-{self.left_out}'}.pt"
+        known = "all" if self.left_out is None else f"without-{self.left_out}"
+        return folder / f"{'look' if self.look else 'listener'}-{known}.pt"
 
     def course(self, rounds: int) -> Course:
-        return trunk_course(rounds) if self.word is None else look_course(rounds) if self.look else word_course(rounds)
+        return look_course(rounds) if self.look else listener_course(rounds)
 
     def network(self, words: int) -> Network:
-        return Network(SECOND_LOOK if self.look else LISTENER, words if self.word is None else 1)
+        return Network(SECOND_LOOK if self.look else LISTENER, words)
 
 
 def fit_all(folder: Path, words: int, parts: Sequence[int | None], rounds: int, seed: int, progress: Progress) -> None:
-    """For each of `parts` to leave out (None: none) a trunk, and a network and a second look for each word: files in `folder`.
+    """For each of `parts` to leave out (None: none) a listener and its second look: files in `folder`.
 
     Runs on all processors, a network on each; what each becomes does not depend on how many there are.
     """
-    numbers = range(words)
-    stages = [
-        [Task(left_out, None) for left_out in parts],
-        [Task(left_out, word) for left_out in parts for word in numbers],
-        [Task(left_out, word, look=True) for left_out in parts for word in numbers],
-    ]
+    stages = [[Task(left_out, look) for left_out in parts] for look in (False, True)]
     total = sum(task.course(rounds).rounds for stage in stages for task in stage)
     done = 0
     with Manager() as manager, ProcessPoolExecutor() as pool:
@@ -197,8 +185,8 @@ def fit_all(folder: Path, words: int, parts: Sequence[int | None], rounds: int, 
                 job.result()
 
 
-def load_network(folder: Path, task: Task, words: int = 1) -> Network:
-    """A fitted network, ready to be measured or written."""
+def load_network(folder: Path, task: Task, words: int) -> Network:
+    """A fitted network of all words, ready to be measured or written."""
     net = task.network(words)
     net.load_state_dict(torch.load(task.file(folder), weights_only=True))
     net.eval()
@@ -219,16 +207,9 @@ def fit(task: Task, folder: Path, words: int, rounds: int, seed: int, done: Call
     pools = [Pool(folder, number, parts) for number in range(words)]
     others = Pool(folder, None, parts)
     net = task.network(words)
-    if task.word is None:
-        batches: Batches = TrunkBatches(pools, others)
-    else:
-        rest = [others, *pools[: task.word], *pools[task.word + 1 :]]
-        if task.look:
-            batches = LookBatches(pools[task.word], rest, load_network(folder, Task(task.left_out, task.word)))
-        else:
-            trunk = load_network(folder, Task(task.left_out, None), words)
-            net = trunk.of_word(task.word)
-            batches = WordBatches(pools[task.word], rest, trunk.of_word(task.word))
+    batches: Batches = ListenerBatches(pools, others)
+    if task.look:
+        batches = LookBatches(pools, others, load_network(folder, Task(task.left_out), words))
     seeds = [seed, 0 if task.left_out is None else task.left_out + 1]
     net = go_over(net, batches, course, path.with_suffix(".state"), seeds, done)
     part = path.with_suffix(".part")
@@ -249,7 +230,7 @@ class Batch:
     word: NDArray[np.int64]
 
 
-class TrunkBatches:
+class ListenerBatches:
     """All the words alike, and what is none."""
 
     def __init__(self, words: Sequence[Pool], others: Pool) -> None:
@@ -262,65 +243,64 @@ class TrunkBatches:
         taken.append(self._others.take(random.integers(0, len(self._others), NEGATIVES)))
         word = np.repeat(np.arange(len(shares) + 1), [*shares, NEGATIVES])
         seen, ends = (np.concatenate(part) for part in zip(*taken, strict=True))
-        return batch_loss(net, Batch(seen, ends, word), False, ramped, random)
-
-
-class WordBatches:
-    """One word, and what is not it: half at random from the first of `others`, half of what sounds most like it in them all."""
-
-    def __init__(self, word: Pool, others: Sequence[Pool], judge: Network) -> None:
-        judge.eval()
-        judge.quantise()
-        self._word, self._others = word, others
-        self._hard = Hardest(others, judge, _HARDEST)
-
-    def loss(self, net: Network, ramped: float, random: np.random.Generator) -> Tensor:
-        """As of the trunk."""
-        taken = [self._word.take(random.integers(0, len(self._word), POSITIVES))]
-        taken.append(self._others[0].take(random.integers(0, len(self._others[0]), NEGATIVES // 2)))
-        hard, _ = self._hard.take(NEGATIVES // 2, random)
-        seen = np.concatenate([taken[0][0], taken[1][0], hard])
-        ends = np.full(len(seen), NO_WORD, np.int32)  # another word's end is no end of this one
-        ends[:POSITIVES] = taken[0][1]
-        from_start = bool(random.random() < _FROM_START)
-        return batch_loss(net, Batch(seen, ends, np.zeros(len(ends), np.int64)), from_start, ramped, random)
+        return batch_loss(net, Batch(seen, ends, word), ramped, random)
 
 
 class LookBatches:
-    """What a second look hears: a word that has just ended, and the places at which its listener came nearest to waking."""
+    """What a second look hears: words that have just ended, and the places at which its listener came nearest to waking."""
 
-    def __init__(self, word: Pool, others: Sequence[Pool], listener: Network) -> None:
-        self._word, self._hard = word, Hardest(others, listener, _LOOK_HARDEST)
+    def __init__(self, words: Sequence[Pool], others: Pool, listener: Network) -> None:
+        self._words = words
+        pools = [*words, others]
+        logits, steps = zip(*(highest(listener, pool) for pool in pools), strict=True)
+        self._hard = [
+            Hardest([pool for n, pool in enumerate(pools) if n != word], *(
+                [found[word] for n, found in enumerate(of) if n != word] for of in (logits, steps)
+            ))
+            for word in range(len(words))
+        ]  # fmt: skip
 
     def loss(self, net: Network, ramped: float, random: np.random.Generator) -> Tensor:
-        """Of a fresh batch; nothing is ramped."""
-        said, ends = self._word.take(random.integers(0, len(self._word), POSITIVES))
-        late = random.uniform(_EARLIEST_S, _LATEST_S, POSITIVES) * RATE
-        hard, steps = self._hard.take(NEGATIVES, random)
-        stops = LISTENER.field + LISTENER.stride * steps + random.integers(-6, 7, NEGATIVES)
-        seen = _up_to(np.concatenate([said, hard]), np.concatenate([(ends + late) // 160 - 2, stops]).astype(np.int64))
+        """Of a fresh batch; nothing is ramped.
+
+        To what sounds like a word only that word's output must say no: it may well be another.
+        """
+        taken, stops, word, said = [], [], [], []
+        for number, (pool, hard) in enumerate(zip(self._words, self._hard, strict=True)):
+            segments, ends = pool.take(random.integers(0, len(pool), POSITIVES // len(self._words)))
+            late = random.uniform(_EARLIEST_S, _LATEST_S, len(ends)) * RATE
+            like, steps = hard.take(NEGATIVES // len(self._words), random)
+            taken += [segments, like]
+            stops += [(ends + late) // 160 - 2, LISTENER.field + LISTENER.stride * steps + random.integers(-6, 7, len(steps))]
+            word += [number] * (len(ends) + len(steps))
+            said += [True] * len(ends) + [False] * len(steps)
+        seen = _up_to(np.concatenate(taken), np.concatenate(stops).astype(np.int64))
         if random.random() < _LOOK_SHORT:
             seen = seen[:, -int(random.integers(_LOOK_SHORTEST, LOOK_FRAMES + 1)) :]
         _mask(seen, random)
-        logits = net(torch.from_numpy(seen), True)[0, :, -LOOK_STEPS:]
-        wanted = torch.zeros_like(logits)
-        wanted[:POSITIVES] = 1.0
-        weight = torch.where(wanted > 0, 1.0, _LOOK_WEIGHT)
-        return functional.binary_cross_entropy_with_logits(logits, wanted, weight)
+        logits = net(warped(seen, np.full(len(seen), seen.shape[1] - 1), random), True)[:, :, -LOOK_STEPS:]
+        own = np.arange(len(self._words))[:, None] == np.array(word)
+        yes = own & np.array(said)
+        weight = np.where(yes, 1.0, np.where(own, _LOOK_WEIGHT, _OTHER_WORD * np.array(said))).astype(np.float32)
+        wanted = torch.from_numpy(yes.astype(np.float32))[:, :, None].expand_as(logits)
+        loss = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(2)
+        return (loss * torch.from_numpy(weight)).sum() / float(weight.sum())
 
 
-Batches = TrunkBatches | WordBatches | LookBatches
+Batches = ListenerBatches | LookBatches
 
 
 class Hardest:
-    """The share of the segments, over all pools, that a network of one word takes most for it, and the step where it does."""
+    """The share of the segments, over all pools, that a listener takes most for a word.
 
-    def __init__(self, pools: Sequence[Pool], judge: Network, share: float) -> None:
+    logits, steps: for each pool the highest logit in each of its segments, and its step.
+    """
+
+    def __init__(self, pools: Sequence[Pool], logits: Sequence[NDArray[np.float32]], steps: Sequence[NDArray[np.int64]]) -> None:
         self._pools = pools
-        logits, steps = zip(*(highest(judge, pool) for pool in pools), strict=True)
         which = np.repeat(np.arange(len(pools)), [len(pool) for pool in pools])
         at = np.concatenate([np.arange(len(pool)) for pool in pools])
-        count = max(min(NEGATIVES, len(at)), int(share * len(at)))
+        count = max(min(NEGATIVES, len(at)), int(_LOOK_HARDEST * len(at)))
         hardest = np.argsort(-np.concatenate(logits), kind="stable")[:count]
         self._at = [at[hardest[which[hardest] == number]] for number in range(len(pools))]
         self._steps = [found[own] for found, own in zip(steps, self._at, strict=True)]
@@ -340,15 +320,15 @@ class Hardest:
 
 
 def highest(net: Network, pool: Pool) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The highest logit in each segment of a network of one word, and its step."""
+    """The highest logit of each word in each segment, and its step: both (words, segments)."""
     logits, steps = [], []
     with torch.no_grad():
         for start in range(0, len(pool), _SCORED_AT_ONCE):
             seen, _ = pool.take(np.arange(start, min(start + _SCORED_AT_ONCE, len(pool))))
-            top = net(torch.from_numpy(seen))[0].max(1)
+            top = net(torch.from_numpy(seen)).max(2)
             logits.append(top.values.numpy())
             steps.append(top.indices.numpy())
-    return np.concatenate(logits), np.concatenate(steps)
+    return np.concatenate(logits, 1), np.concatenate(steps, 1)
 
 
 def _up_to(seen: Seen, stops: NDArray[np.int64]) -> Seen:
@@ -375,6 +355,7 @@ def go_over(net: Network, batches: Batches, course: Course, state: Path, seed: l
         if number >= int(course.rounds * course.quantise_from):
             net.quantise()
         random = np.random.default_rng([*seed, number])
+        torch.manual_seed(int(random.integers(1 << 62)))  # what is dropped is drawn by torch
         for step in range(ROUND):
             ramped = min(1.0, (number * ROUND + step) / (course.ramp * total)) if course.ramp else 1.0
             loss = batches.loss(net, ramped, random)
@@ -400,15 +381,14 @@ def _keep(path: Path, net: Network, optimiser: Any, schedule: Any, number: int, 
     part.replace(path)
 
 
-def batch_loss(net: Network, batch: Batch, from_start: bool, ramped: float, random: np.random.Generator) -> Tensor:
-    """Of the word's steps and of the others, most of all the hardest. from_start: the segments begin a stream."""
+def batch_loss(net: Network, batch: Batch, ramped: float, random: np.random.Generator) -> Tensor:
+    """Of the words' steps and of the others, most of all the hardest."""
     offset = int(random.integers(0, net.shape.stride))  # of the steps against the segments
     seen, ends = batch.seen[:, offset:], np.where(batch.ends == NO_WORD, NO_WORD, batch.ends - 160 * offset)
-    if from_start:
-        _begin_with_the_word(seen, ends, random)
     _mask(seen, random)
-    logits = net(torch.from_numpy(seen), from_start)
-    wanted, counts = targets(ends, batch.word, net.shape.stride if from_start else net.shape.field, logits.shape)
+    pivots = np.where(ends == NO_WORD, random.integers(0, seen.shape[1], len(ends)), ends // 160)
+    logits = net(warped(seen, np.minimum(pivots, seen.shape[1] - 1), random))
+    wanted, counts = targets(ends, batch.word, net.shape.field, logits.shape)
     loss = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * counts
     on_word = (loss * wanted).sum() / wanted.sum().clamp(min=1)
     others = loss * (1 - wanted)
@@ -418,20 +398,38 @@ def batch_loss(net: Network, batch: Batch, from_start: bool, ramped: float, rand
     return on_word + weight * (0.3 * hardest + 0.7 * others.mean())
 
 
-def _begin_with_the_word(seen: Seen, ends: Ends, random: np.random.Generator) -> None:
-    """Drops what comes before the word in six of ten segments: a stream may begin with it as well as with anything else."""
-    for one in np.flatnonzero((ends != NO_WORD) & (random.random(len(ends)) < 0.6)):
-        dropped = max(0, int(ends[one] - random.uniform(0.45, 1.0) * RATE) // 160)
-        seen[one, : seen.shape[1] - dropped] = seen[one, dropped:].copy()
-        seen[one, seen.shape[1] - dropped :] = 0
-        ends[one] -= 160 * dropped
-
-
 def _mask(seen: Seen, random: np.random.Generator) -> None:
-    """Takes a few neighbouring channels out of half of the segments, each its own (Park et al., "SpecAugment", 2019)."""
-    for one in np.flatnonzero(random.random(len(seen)) < 0.5):
+    """Takes a few neighbouring channels out of most segments, and a few frames out of half (Park et al., "SpecAugment", 2019)."""
+    for one in np.flatnonzero(random.random(len(seen)) < 0.7):
         lowest = int(random.integers(0, design.FEATURES - 1))
-        seen[one, :, lowest : lowest + int(random.integers(1, 6))] = 0
+        seen[one, :, lowest : lowest + int(random.integers(1, 8))] = 0
+    for one in np.flatnonzero(random.random(len(seen)) < 0.5):
+        first = int(random.integers(0, seen.shape[1] - 1))
+        seen[one, first : first + int(random.integers(1, 6))] = 0
+
+
+def warped(seen: Seen, pivots: NDArray[np.int64], random: np.random.Generator) -> Tensor:
+    """Half of the segments said otherwise: at a tempo that wavers, around a frame of each that stays, by another throat.
+
+    Channels are moved up or down in proportion (after Jaitly, Hinton, "Vocal tract length perturbation", 2013). pivots:
+    frames. Returns features as float32, whole numbers.
+    """
+    batch, frames, channels = seen.shape
+    which = np.flatnonzero(random.random(batch) < 0.5)
+    count = len(which)
+    wavering = np.repeat(random.normal(1.0, 0.1, (count, -(-frames // _WAVE))), _WAVE, 1)[:, :frames]
+    at = np.cumsum(wavering * random.uniform(0.85, 1.18, (count, 1)), 1)
+    at += (pivots[which] - at[np.arange(count), pivots[which]])[:, None]
+    throat = np.arange(channels) * random.uniform(0.88, 1.14, (count, 1))
+    grid = np.empty((count, frames, channels, 2), np.float32)
+    grid[..., 0] = (2 * throat / (channels - 1) - 1)[:, None, :]
+    grid[..., 1] = (2 * at / (frames - 1) - 1)[:, :, None]
+    made = torch.from_numpy(seen).float()
+    moved = functional.grid_sample(
+        made[which][:, None], torch.from_numpy(grid), mode="bilinear", padding_mode="zeros", align_corners=True
+    )
+    made[which] = torch.round(moved[:, 0])
+    return made
 
 
 def targets(ends: Ends, word: NDArray[np.int64], frames: int, shape: Sequence[int]) -> tuple[Tensor, Tensor]:

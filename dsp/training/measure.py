@@ -25,7 +25,7 @@ CONDITIONS = ("clean", "noise at 10 dB", "room")
 _LEAD, _TRAIL = RATE // 2, 3 * RATE // 4
 _WINDOWS = (3, 4, 5, 6, 8)
 _THRESHOLDS = np.round([*np.arange(0.10, 0.98, 0.01), *np.arange(0.98, 0.9975, 0.0025)], 4)
-_LOOK_THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+_LOOK_THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
 Features = NDArray[np.uint16]
 
 

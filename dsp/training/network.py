@@ -18,6 +18,7 @@ from torch.nn import functional
 
 INPUT_SCALE = 0.1
 FEATURES = 40
+_DROPPED = 0.1  # of the last channels while training, so that no few of them carry the word
 _RANGE_QUANTILE = 0.9995  # of the activations that a range covers; the few beyond saturate
 
 
@@ -183,6 +184,7 @@ class Network(nn.Module):
         self.depthwise_out = nn.ModuleList(Activation(relu=False) for _ in shape.blocks)
         self.pointwise = nn.ModuleList(Convolution(a, b, 1) for a, b in pairwise(widths))
         self.pointwise_out = nn.ModuleList(Activation(relu=True) for _ in shape.blocks)
+        self.dropped = nn.Dropout1d(_DROPPED)
         self.last = Convolution(shape.channels, words, shape.last, norm=False)
 
     def forward(self, seen: Tensor, from_start: bool = False) -> Tensor:
@@ -197,16 +199,19 @@ class Network(nn.Module):
             self.shape.blocks, self.depthwise, self.depthwise_out, self.pointwise, self.pointwise_out, strict=True
         ):
             x = out(pointwise(middle(depthwise(held(x, max(kernels) - 1)))))
+        x = self.dropped(x.transpose(0, 1)).transpose(0, 1)  # a channel of a segment at once
         logits: Tensor = self.last(held(x, self.shape.last - 1))
         return logits
 
     def of_word(self, number: int) -> "Network":
-        """A network of its own for one of the words, with the same weights."""
+        """A network of its own for one of the words, with the same weights, as one that is trained and quantised."""
         net = Network(self.shape)
         state = self.state_dict()
         for name in ("last.weight", "last.bias"):
             state[name] = state[name][number : number + 1]
         net.load_state_dict(state)
+        net.eval()
+        net.quantise()
         return net
 
     def quantise(self) -> None:

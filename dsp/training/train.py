@@ -35,7 +35,7 @@ _LOOKED_FROM = 0.1  # of the listener's smoothed probability
 class Recipe:
     """What to train and how much of it.
 
-    tts: synthetic voices speak too. others, words: segments without a word, and with each. rounds: of the trunk.
+    tts: synthetic voices speak too. others, words: segments without a word, and with each. rounds: of the listener.
     """
 
     phrases: tuple[Phrase, ...]
@@ -115,7 +115,7 @@ def finish(
     recipe: Recipe, work: Path, number: int, material: Collection, rooms: list[augment.Sound], notes: Mapping[str, Any]
 ) -> Trained:
     """The model of one word, measured on everybody by networks that did not know them."""
-    word = recipe.phrases[number].word
+    word, words = recipe.phrases[number].word, len(recipe.phrases)
     ends = [word_span(clip.samples) for clip in material.positives[number]]
     draft: dict[str, Any] = {
         "smoothing_steps": 4,
@@ -126,11 +126,11 @@ def finish(
     }
 
     def listener(left_out: int | None, stricter: float, detector: Mapping[str, Any], card: Mapping[str, Any]) -> Model:
-        net = load_network(work, Task(left_out, number))
+        net = load_network(work, Task(left_out), words).of_word(number)
         return export.to_model(net, word=word, detector=detector, card=card, stricter=stricter)
 
     def look(left_out: int | None, threshold: float, card: Mapping[str, Any]) -> Model:
-        net = load_network(work, Task(left_out, number, look=True))
+        net = load_network(work, Task(left_out, look=True), words).of_word(number)
         own = draft | {"smoothing_steps": LOOK_STEPS, "threshold": threshold}
         return export.to_model(net, word=word, detector=own, card=card)
 
@@ -156,7 +156,7 @@ def finish(
     common = {"made_by": f"farfield {__version__}", "recipe": recipe.described(), **notes}
     on = {"on": _measured_on(real), "people": len({clip.person for clip in material.positives[number]})}
     card = common | {
-        "weights": weight_count(load_network(work, Task(None, number))),
+        "weights": weight_count(load_network(work, Task(None), words).of_word(number)),
         "clips": {
             "word": len(material.positives[number]) if real else 0,
             "other_speech": len(material.negatives) if recipe.negatives else 0,
@@ -168,7 +168,7 @@ def finish(
         "calibration": measure.calibration(variants[alone.variant], plain, alone),
     }  # fmt: skip
     look_card = common | {
-        "weights": weight_count(load_network(work, Task(None, number, look=True))),
+        "weights": weight_count(load_network(work, Task(None, look=True), words).of_word(number)),
         "listener_threshold": both.threshold,
         "figures": on | measure.as_card(both_found),
         "calibration": measure.calibration(of, plain, both),

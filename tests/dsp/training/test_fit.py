@@ -12,7 +12,7 @@ from farfield.training import fit, segments  # noqa: E402
 from farfield.training import network as design  # noqa: E402
 from reference.sounds import RATE, quiet, simple_material, tone  # noqa: E402
 
-TRUNK = fit.Task(None, None)
+LISTENER = fit.Task(None)
 
 
 def silent(*_):
@@ -64,16 +64,15 @@ def killed_after(times):
     return done
 
 
-@pytest.mark.parametrize("task", [TRUNK, fit.Task(1, None), fit.Task(None, 1), fit.Task(None, 0, look=True)])
+@pytest.mark.parametrize("task", [LISTENER, fit.Task(1), fit.Task(None, look=True)])
 def test_fitting_resumed_is_fitting_uninterrupted(tiny, tmp_path, task):
     """Killed after its first rounds and taken up again: the same weights to the bit."""
     states = []
     for name, kills in (("straight", ()), ("killed", (1, 2))):
         folder = tmp_path / name
         fit.make_segments([two_words(), two_words()], folder, (12, 12), 3, silent)
-        for before in (TRUNK, fit.Task(None, 0)):
-            if task not in (TRUNK, fit.Task(1, None)):
-                fit.fit(before, folder, 2, 5, 3, silent)
+        if task.look:
+            fit.fit(LISTENER, folder, 2, 5, 3, silent)
         for times in kills:
             with pytest.raises(Killed):
                 fit.fit(task, folder, 2, 5, 3, killed_after(times))
@@ -91,32 +90,32 @@ def test_all_is_fitted_and_told(tiny, tmp_path):
     fit.make_segments([two_words()] * 3, tmp_path, (18, 18), 3, silent)
     told = []
     fit.fit_all(tmp_path, 2, [0, None], 4, 3, lambda *what: told.append(what))
-    tasks = [fit.Task(part, word, look) for part in (0, None) for word, look in
-             ((None, False), (0, False), (1, False), (0, True), (1, True))]  # fmt: skip
+    tasks = [fit.Task(part, look) for part in (0, None) for look in (False, True)]
     assert all(task.file(tmp_path).is_file() for task in tasks)
     assert told[-1] == ("fit", *[sum(task.course(4).rounds for task in tasks)] * 2)
-    trunk, own = fit.load_network(tmp_path, fit.Task(0, None), 2), fit.load_network(tmp_path, fit.Task(0, 1))
-    assert trunk.last.weight.shape[0] == 2 and own.last.weight.shape[0] == 1
-    assert fit.load_network(tmp_path, fit.Task(0, 1, look=True)).shape == design.SECOND_LOOK
+    for task, shape in zip(tasks, (design.LISTENER, design.SECOND_LOOK) * 2, strict=True):
+        net = fit.load_network(tmp_path, task, 2)
+        assert net.shape == shape and net.last.weight.shape[0] == 2
+        assert torch.equal(net.of_word(1).last.weight[0], net.last.weight[1])
 
 
 def test_what_may_not_be_known_is_not_read(tiny, tmp_path, monkeypatch):
     """A network that leaves a part out is the same whatever lies in that part's files."""
     fit.make_segments([simple_material()] * 3, tmp_path, (18, 18), 3, silent)
-    fit.fit(fit.Task(1, None), tmp_path, 1, 4, 3, silent)
-    before = fit.Task(1, None).file(tmp_path).read_bytes()
+    fit.fit(fit.Task(1), tmp_path, 1, 4, 3, silent)
+    before = fit.Task(1).file(tmp_path).read_bytes()
     for path in tmp_path.glob("*-1-*-seen.npy"):
         np.save(path, np.zeros_like(np.load(path)))
-    for path in (fit.Task(1, None).file(tmp_path), fit.Task(1, None).file(tmp_path).with_suffix(".state")):
+    for path in (fit.Task(1).file(tmp_path), fit.Task(1).file(tmp_path).with_suffix(".state")):
         path.unlink()
-    fit.fit(fit.Task(1, None), tmp_path, 1, 4, 3, silent)
-    assert fit.Task(1, None).file(tmp_path).read_bytes() == before
+    fit.fit(fit.Task(1), tmp_path, 1, 4, 3, silent)
+    assert fit.Task(1).file(tmp_path).read_bytes() == before
     for path in tmp_path.glob("*-0-*-seen.npy"):
         np.save(path, np.zeros_like(np.load(path)))
-    for path in (fit.Task(1, None).file(tmp_path), fit.Task(1, None).file(tmp_path).with_suffix(".state")):
+    for path in (fit.Task(1).file(tmp_path), fit.Task(1).file(tmp_path).with_suffix(".state")):
         path.unlink()
-    fit.fit(fit.Task(1, None), tmp_path, 1, 4, 3, silent)
-    assert fit.Task(1, None).file(tmp_path).read_bytes() != before
+    fit.fit(fit.Task(1), tmp_path, 1, 4, 3, silent)
+    assert fit.Task(1).file(tmp_path).read_bytes() != before
 
 
 def test_targets_say_yes_just_after_the_word():
@@ -134,19 +133,29 @@ def test_targets_say_yes_just_after_the_word():
     assert counts[0].all() and counts[1, 1].all()
 
 
-def test_streams_that_begin_with_the_word_keep_it_whole():
-    """Marks at each word's end move with it; what has no word stays as it was."""
-    random = np.random.default_rng(5)
-    seen = np.zeros((40, segments.WINDOWS, 40), np.uint8)
-    ends = np.full(40, 2 * RATE, np.int32)
-    ends[30:] = segments.NO_WORD
-    seen[:30, 2 * RATE // 160] = 200
-    seen[30:, 7] = 100
-    fit._begin_with_the_word(seen, ends, random)
-    moved = ends[:30] != 2 * RATE
-    assert 10 <= moved.sum() <= 25 and (ends[30:] == segments.NO_WORD).all() and (seen[30:, 7] == 100).all()
-    assert all(seen[n, ends[n] // 160].min() == 200 and (seen[n] == 200).sum() == 40 for n in range(30))
-    assert ((ends[:30][moved] >= 0.44 * RATE) & (ends[:30][moved] <= 1.01 * RATE)).all()
+@pytest.mark.parametrize("pivot", [0, 100, segments.WINDOWS - 1])
+def test_what_is_said_otherwise_ends_where_it_did(pivot):
+    """A bright band and a bright frame at the pivot: the frame stays, the band moves by no more than a throat does."""
+    seen = np.zeros((60, segments.WINDOWS, 40), np.uint8)
+    seen[:, pivot] = 200
+    seen[:, :, 20] = 200
+    said = fit.warped(seen, np.full(60, pivot), np.random.default_rng(1)).numpy()
+    same = (said == seen).all((1, 2))
+    assert 15 <= same.sum() <= 45 and np.array_equal(said, np.rint(said)) and said.max() <= 200
+    assert (said[:, pivot, 8:32] >= 190).all(), "the frame at the pivot stays"
+    other = said[~same]
+    bands = other[:, (pivot + 150) % segments.WINDOWS].argmax(1)
+    heard = other.max((1, 2)) > 0
+    assert heard.all() and (np.abs(bands - 20) <= 4).all() and len(set(bands.tolist())) > 3
+
+
+def test_what_is_said_otherwise_keeps_its_pace_within_reason():
+    """Marks 60 frames before the pivot come 40 to 85 frames before it, and not all at the same."""
+    seen = np.zeros((200, segments.WINDOWS, 40), np.uint8)
+    seen[:, 140:143] = 200
+    said = fit.warped(seen, np.full(200, 201), np.random.default_rng(2)).numpy()
+    before = 201 - said[:, :, 10:30].mean(2).argmax(1)
+    assert ((before >= 40) & (before <= 85)).mean() > 0.95 and len(set(before.tolist())) > 12
 
 
 class Planted:
@@ -166,11 +175,11 @@ class Planted:
 
 
 class Judge:
-    """A network whose logit at each step is the brightness of the last frame that the step hears."""
+    """A listener whose logit at each step, for both its words, is the brightness of the last frame that the step hears."""
 
     def __call__(self, seen):
         last = seen[:, design.LISTENER.field - 1 :: design.LISTENER.stride].float().mean(2)
-        return last[None]
+        return torch.stack([last, 2 * last])
 
 
 def test_the_hardest_are_those_that_sound_most_like_the_word(monkeypatch):
@@ -178,38 +187,56 @@ def test_the_hardest_are_those_that_sound_most_like_the_word(monkeypatch):
     monkeypatch.setattr(fit, "NEGATIVES", 4)
     field, stride = design.LISTENER.field, design.LISTENER.stride
     marks = [{3: field - 1 + 5 * stride, 9: field - 1}, {7: field - 1 + 11 * stride, 20: field - 1 + 2 * stride}]
-    hardest = fit.Hardest([Planted(mark) for mark in marks], Judge(), 0.05)
-    seen, steps = hardest.take(400, np.random.default_rng(0))
-    assert seen.shape == (400, segments.WINDOWS, 40) and set(steps.tolist()) == {0, 2, 5, 11}
-    assert all(one[field - 1 + stride * step].min() == 200 for one, step in zip(seen, steps, strict=True))
+    pools = [Planted(mark) for mark in marks]
+    logits, steps = zip(*(fit.highest(Judge(), pool) for pool in pools), strict=True)
+    assert [of.shape for of in logits] == [(2, 40), (2, 40)] and np.array_equal(logits[0][1], 2 * logits[0][0])
+    hardest = fit.Hardest(pools, [of[1] for of in logits], [of[1] for of in steps])
+    seen, at = hardest.take(400, np.random.default_rng(0))
+    assert seen.shape == (400, segments.WINDOWS, 40) and set(at.tolist()) == {0, 2, 5, 11}
+    assert all(one[field - 1 + stride * step].min() == 200 for one, step in zip(seen, at, strict=True))
 
 
 def test_a_second_look_hears_what_the_listener_has_just_heard(monkeypatch):
-    """Words marked where they end, others where they woke the listener: the mark lies near the end of what is looked at."""
-    heard = []
+    """Words marked where they end, others where they woke the listener: the mark lies near the end of what is looked at.
+
+    Of a word its own output must say yes, and the other no; of what sounds like it, its own output no, and the other anything.
+    """
+    heard, asked = [], []
     field, stride = design.LISTENER.field, design.LISTENER.stride
     end = 2 * RATE
-    words = Planted({n: end // 160 - 2 for n in range(40)}, ends=end)
+    words = [Planted({n: end // 160 - 2 for n in range(40)}, ends=end) for _ in range(2)]
     others = Planted({n: field - 1 + 9 * stride for n in range(40)})
 
     class Network:
         def __call__(self, seen, from_start):
             assert from_start
             heard.append(seen.numpy())
-            return torch.zeros(1, len(seen), 10, requires_grad=True)
+            asked.append(torch.zeros(2, len(seen), 10, requires_grad=True))
+            return asked[-1]
 
-    batches = fit.LookBatches(words, [others], Judge())
+    batches = fit.LookBatches(words, others, Judge())
     monkeypatch.setattr(fit, "_mask", lambda seen, random: None)
-    losses = [float(batches.loss(Network(), 1.0, np.random.default_rng(n)).detach()) for n in range(12)]
-    assert losses == pytest.approx([np.log(2) * (fit.POSITIVES + 2 * fit.NEGATIVES) / (fit.POSITIVES + fit.NEGATIVES)] * 12)
+    monkeypatch.setattr(fit, "warped", lambda seen, pivots, random: torch.from_numpy(seen))
+    for n in range(12):
+        loss = batches.loss(Network(), 1.0, np.random.default_rng(n))
+        assert float(loss.detach()) == pytest.approx(np.log(2))
+        loss.backward()
     lengths = {seen.shape[1] for seen in heard}
     assert max(lengths) == fit.LOOK_FRAMES and min(lengths) >= 60 and len(lengths) > 1
-    for seen in heard:
+    yes, like = fit.POSITIVES // 2, fit.NEGATIVES // 2
+    of_word = np.r_[:yes, yes + like : 2 * yes + like]
+    for seen, logits in zip(heard, asked, strict=True):
         late = seen.shape[1] - 1 - seen[:, :, 0].argmax(1)
         marked = seen.max((1, 2)) == 200
-        assert marked[: fit.POSITIVES].all() and (late[: fit.POSITIVES] <= 25).all()
-        assert marked[fit.POSITIVES :].mean() > 0.4, "or just after what is looked at"
-        assert (late[fit.POSITIVES :][marked[fit.POSITIVES :]] <= 6).all()
+        assert marked[of_word].all() and (late[of_word] <= 25).all()
+        sounding = np.setdiff1d(np.arange(len(seen)), of_word)
+        assert marked[sounding].mean() > 0.4, "or just after what is looked at"
+        pushed = np.sign(-logits.grad.numpy())
+        assert not pushed[:, :, : -fit.LOOK_STEPS].any(), "only the last steps are asked"
+        last = pushed[:, :, -1]
+        assert (last[0, :yes] == 1).all() and (last[1, :yes] == -1).all()
+        assert (last[0, yes : yes + like] == -1).all() and (last[1, yes : yes + like] == 0).all()
+        assert (last[1, yes + like : 2 * yes + like] == 1).all() and (last[1, 2 * yes + like :] == -1).all()
 
 
 def test_what_lies_past_the_segment_is_not_looked_at():
@@ -221,7 +248,7 @@ def test_what_lies_past_the_segment_is_not_looked_at():
 
 def test_courses_ramp_quantise_and_average():
     for rounds in (4, 24, 500):
-        for course in (fit.trunk_course(rounds), fit.word_course(rounds), fit.look_course(rounds)):
+        for course in (fit.listener_course(rounds), fit.look_course(rounds)):
             assert 0 < int(course.rounds * course.average_from) < course.rounds, "something is averaged, and not all"
             assert course.quantise_from <= course.average_from, "only what is quantised is averaged"
             assert replace(course, rounds=1) != course
