@@ -214,12 +214,13 @@ def _text(name_or_path: str | os.PathLike[str]) -> str:
 
 
 def _shipped(name: str, suffix: str) -> Traversable:
-    """The file of a model that ships, or of its second look, which need not be there."""
+    """The file of a model that ships (by its file's name, or by its word), or of its second look, which need not be there."""
     shipped = shipped_models()
-    if name not in shipped:
+    file = name.replace(" ", "_")
+    if file not in shipped:
         raise ModelError(f"{name}: is no model that ships ({', '.join(shipped) or 'there is none'}), "
                          "and no path to a .safetensors or .tflite file")  # fmt: skip
-    return resources.files("farfield") / "models" / (name + suffix)
+    return resources.files("farfield") / "models" / (file + suffix)
 
 
 def _imported(path: Path) -> Model:

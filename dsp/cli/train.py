@@ -1,13 +1,18 @@
 """`farfield train`: from folders of clips to a wake-word model."""
 
 import re
+import shlex
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from farfield.cli.shared import need, note, progress_bar
 from farfield.errors import InputError
+
+if TYPE_CHECKING:
+    from farfield.training.train import Recipe
 
 _path = click.Path(path_type=Path)
 _NEAR_MISSES = 220  # found in the lexicon for a word
@@ -29,9 +34,9 @@ _NEAR_MISSES = 220  # found in the lexicon for a word
 @click.option("--work", type=_path, metavar="DIR",
               help="Folder for what is made on the way, about 1.5 GB, from which a run that was cut short goes on. "
                    "[default: MODEL.work, or DIR/work]")  # fmt: skip
-@click.option("--rounds", type=click.IntRange(4, 500), default=32, show_default=True, help="Rounds of 250 optimiser steps.")
-@click.option("--others", type=click.IntRange(500, 10**6), default=39_000, show_default=True, help="Segments without a word.")
-@click.option("--segments", type=click.IntRange(500, 10**6), default=9_000, show_default=True, help="Segments with each word.")
+@click.option("--rounds", type=click.IntRange(4, 500), default=24, show_default=True, help="Rounds of 250 optimiser steps.")
+@click.option("--others", type=click.IntRange(500, 10**6), default=30_000, show_default=True, help="Segments without a word.")
+@click.option("--segments", type=click.IntRange(500, 10**6), default=6_000, show_default=True, help="Segments with each word.")
 @click.option("--licence", default="", help="Licence of the models, for their cards.")
 @click.option("--source", "sources", multiple=True, metavar="TEXT", help="Where clips come from, and their licence; repeatable.")
 @click.option("-o", "--output", required=True, type=_path, metavar="MODEL.safetensors|DIR",
@@ -86,7 +91,11 @@ def train(
         for number, word in enumerate(words)
     )
     recipe = Recipe(phrases, negatives, noise, tts, seed, rounds, others, segments)
-    notes = {"licence": licence or "not stated", "training_data": list(sources) or ["not stated"]}
+    notes = {
+        "licence": licence or "not stated",
+        "training_data": list(sources) or ["not stated"],
+        "command": _command(recipe, near),
+    }
     work = work or (output / "work" if several else output.with_suffix(".work"))
     with progress_bar() as progress:
         found = run(recipe, work, notes, note, progress)
@@ -102,6 +111,18 @@ def train(
                 threshold = model.card.get("listener_threshold", model.threshold)
                 print(f"{path} {how}: threshold {threshold}; missed {figures['missed']}, "
                       f"{figures['false_accepts']} false accepts in {figures['hours']} h")  # fmt: skip
+
+
+def _command(recipe: "Recipe", near: tuple[Path, ...]) -> str:
+    """What made the models, folders and files by their last two names."""
+    words = [phrase.word for phrase in recipe.phrases]
+    given = [("--positives", folder) for phrase in recipe.phrases for folder in phrase.positives]
+    given += [("--negatives", folder) for folder in recipe.negatives] + [("--noise", folder) for folder in recipe.noise]
+    given += [("--near", file) for file in near]
+    counts = [("--seed", recipe.seed), ("--rounds", recipe.rounds), ("--others", recipe.others), ("--segments", recipe.words)]
+    paths = [part for option, path in given for part in (option, "/".join(path.resolve().parts[-2:]))]
+    numbers = [str(part) for pair in counts for part in pair]
+    return shlex.join(["farfield", "train", *words, *paths, *(["--tts"] if recipe.tts else []), *numbers])
 
 
 def _near_misses(word: str, files: tuple[Path, ...], seed: int) -> tuple[str, ...]:

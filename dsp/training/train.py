@@ -43,9 +43,9 @@ class Recipe:
     noise: tuple[Path, ...]
     tts: bool
     seed: int = 1
-    rounds: int = 32
-    others: int = 39_000
-    words: int = 9_000
+    rounds: int = 24
+    others: int = 30_000
+    words: int = 6_000
 
     def described(self) -> dict[str, Any]:
         """As JSON values, folders by their last two names."""
