@@ -25,6 +25,8 @@ DETECTOR = {
     "word_ms": (1, 10_000),
 }
 
+LISTENER = ("smoothing_steps", "threshold", "end_lag_ms")
+
 
 @dataclass(frozen=True)
 class Model:
@@ -96,11 +98,15 @@ class Model:
         )
 
     def looked_over_by(self, look: "Model") -> "Model":
-        """This model with a second look, at the lower threshold that the look's card says goes with it (`listener_threshold`).
+        """This model with a second look, read in the laxer way that the look's card says goes with it.
 
-        ModelError: a look for another word, or a threshold that is none.
+        The card's `listener`, where it has one, holds some of LISTENER's fields in place of the model's own. ModelError: a look
+        for another word, or a field or a value that is none.
         """
-        return replace(self, second_look=look, threshold=look.card.get("listener_threshold", self.threshold))
+        laxer = look.card.get("listener", {})
+        if not isinstance(laxer, Mapping) or not set(laxer) <= set(LISTENER):
+            raise ModelError(f"second look: card.listener: got {str(laxer)[:80]}, wanted an object of {', '.join(LISTENER)}")
+        return replace(self, second_look=look, **laxer)
 
     def scorer(self, level: str | None = None) -> kernels.Scorer:
         """A fresh scorer of this model, at an instruction level of `kernels.levels()` (None: the one in use)."""

@@ -108,7 +108,7 @@ def train(
         for how, model in (("alone", trained.model), ("with its second look", trained.look)):
             if model is not None:
                 figures = model.card["figures"]
-                threshold = model.card.get("listener_threshold", model.threshold)
+                threshold = model.card.get("listener", {}).get("threshold", model.threshold)
                 print(f"{path} {how}: threshold {threshold}; missed {figures['missed']}, "
                       f"{figures['false_accepts']} false accepts in {figures['hours']} h")  # fmt: skip
 

@@ -24,7 +24,8 @@ from farfield.training.material import HeldOut
 CONDITIONS = ("clean", "noise at 10 dB", "room")
 _LEAD, _TRAIL = RATE // 2, 3 * RATE // 4
 _WINDOWS = (3, 4, 5, 6, 8)
-_THRESHOLDS = np.round([*np.arange(0.10, 0.98, 0.01), *np.arange(0.98, 0.9975, 0.0025)], 4)
+_LOOK_WINDOWS = (3, 5)
+_THRESHOLDS = np.round([*np.arange(0.02, 0.98, 0.01), *np.arange(0.98, 0.9975, 0.0025)], 4)
 _LOOK_THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
 Features = NDArray[np.uint16]
 
@@ -110,22 +111,25 @@ def scored(model: Model, on: Streams) -> Scored:
                   [model.scorer().process(features) for features in on.others])  # fmt: skip
 
 
-def looked(of: Scored, model: Model, smoothing_steps: int, above: float) -> Scored:
-    """With what the model's second look says wherever the smoothed probability exceeds `above`."""
+def looked(of: Sequence[Scored], model: Model) -> Sequence[Scored]:
+    """With what the model's second look says wherever any of the variants would ask it at the lowest threshold.
+
+    of: for each of the listener's variants the scores of the same streams.
+    """
     verifier = Verifier(model, model.second_look)
 
-    def looks(scores: Scores, features: Features) -> Looks:
-        found = np.zeros(len(scores))
-        for step in np.flatnonzero(track(scores, model.stride, smoothing_steps).p > above).tolist():
+    def looks(scores: Sequence[Scores], features: Features) -> Looks:
+        found = np.zeros(len(scores[0]))
+        asked = np.any([track(own, model.stride, n).p > _THRESHOLDS[0] for own in scores for n in _LOOK_WINDOWS], axis=0)
+        for step in np.flatnonzero(asked).tolist():
             end = (step + 1) * model.stride
             found[step] = verifier.look(features[max(0, end - LOOK_FRAMES) : end]).second_look
         return found
 
-    return replace(
-        of,
-        words_looked=[looks(scores, word.features) for word, scores in zip(of.on.words, of.words, strict=True)],
-        others_looked=[looks(scores, features) for features, scores in zip(of.on.others, of.others, strict=True)],
-    )
+    on = of[0].on
+    words = [looks([variant.words[n] for variant in of], word.features) for n, word in enumerate(on.words)]
+    others = [looks([variant.others[n] for variant in of], features) for n, features in enumerate(on.others)]
+    return [replace(variant, words_looked=words, others_looked=others) for variant in of]
 
 
 def track(scores: Scores, stride: int, smoothing_steps: int) -> Track:
@@ -209,9 +213,12 @@ def choose(variants: Sequence[Sequence[Scored]], model: Model, wakes_per_hour: f
     return _least(tried, model, wakes_per_hour)
 
 
-def choose_look(of: Sequence[Scored], model: Model, setting: Setting, wakes_per_hour: float) -> tuple[Setting, Figures]:
-    """The same with a second look: its threshold, and the listener's, which may be lower then. of: as of `looked`."""
-    tried = ((of, replace(setting, look_threshold=threshold)) for threshold in _LOOK_THRESHOLDS)
+def choose_look(variants: Sequence[Sequence[Scored]], model: Model, wakes_per_hour: float) -> tuple[Setting, Figures]:
+    """The same with a second look: its threshold, and a listener's setting that may be laxer then. variants: as of `looked`."""
+    tried = (
+        (of, Setting(variant, window, 0.0, threshold))
+        for (variant, of), window, threshold in itertools.product(enumerate(variants), _LOOK_WINDOWS, _LOOK_THRESHOLDS)
+    )
     return _least(tried, model, wakes_per_hour)
 
 

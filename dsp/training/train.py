@@ -28,7 +28,7 @@ WAKES_PER_HOUR = 0.5
 STRICTER = (0.0, 2.0, 4.0, 6.0)
 """Taken off the logits in turn, so that the scores' 8 bits resolve what lies around the threshold."""
 _ROOMS_TO_MEASURE = 30
-_LOOKED_FROM = 0.1  # of the listener's smoothed probability
+_LAXEST = 0  # of STRICTER: what a second look may be put behind
 
 
 @dataclass(frozen=True)
@@ -141,46 +141,59 @@ def finish(
     ]
     plain = listener(None, 0.0, draft, {})
     alone, alone_found = measure.choose(variants, plain, WAKES_PER_HOUR)
-    of = []
-    for part, scored in enumerate(variants[alone.variant]):
-        with_look = replace(plain, second_look=look(part, 0.5, {}))
-        of.append(measure.looked(scored, with_look, alone.smoothing_steps, _LOOKED_FROM))
-    both, both_found = measure.choose_look(of, plain, alone, WAKES_PER_HOUR)
+    kinds = sorted({_LAXEST, alone.variant})
+    of = list(zip(*(
+        measure.looked([variants[kind][part] for kind in kinds], replace(plain, second_look=look(part, 0.5, {})))
+        for part in range(PARTS)
+    ), strict=True))  # fmt: skip
+    both, both_found = measure.choose_look(of, plain, WAKES_PER_HOUR)
     helps = both_found.miss < alone_found.miss
-    detector = draft | {
-        "smoothing_steps": alone.smoothing_steps,
-        "threshold": alone.threshold,
-        "end_lag_ms": measure.as_card(alone_found)["latency_ms"]["median"],
-    }
-    real = bool(recipe.phrases[number].positives)
+    variant = kinds[both.variant] if helps else alone.variant
+    if helps:  # then the listener by itself is this one, not the one that would be better by itself
+        alone, alone_found = measure.choose([variants[variant]], plain, WAKES_PER_HOUR)
+
     common = {"made_by": f"farfield {__version__}", "recipe": recipe.described(), **notes}
-    on = {"on": _measured_on(real), "people": len({clip.person for clip in material.positives[number]})}
     card = common | {
         "weights": weight_count(load_network(work, Task(None), words).of_word(number)),
-        "clips": {
-            "word": len(material.positives[number]) if real else 0,
-            "other_speech": len(material.negatives) if recipe.negatives else 0,
-            "noise": len(material.noise),
-            "synthetic": len(material.spoken[number]) + len(material.near) + len(material.sentences)
-            + (0 if real else len(material.positives[number])) + (0 if recipe.negatives else len(material.negatives)),
-        },
-        "figures": on | measure.as_card(alone_found),
-        "calibration": measure.calibration(variants[alone.variant], plain, alone),
-    }  # fmt: skip
+        "clips": _counted(recipe, material, number),
+        "figures": _measured_on(recipe, material, number) | measure.as_card(alone_found),
+        "calibration": measure.calibration(variants[variant], plain, alone),
+    }
     look_card = common | {
         "weights": weight_count(load_network(work, Task(None, look=True), words).of_word(number)),
-        "listener_threshold": both.threshold,
-        "figures": on | measure.as_card(both_found),
-        "calibration": measure.calibration(of, plain, both),
+        "listener": _reading(both, both_found),
+        "figures": _measured_on(recipe, material, number) | measure.as_card(both_found),
+        "calibration": measure.calibration(of[both.variant], plain, both),
     }
-    for part in (*range(PARTS), None):
-        crossed = None if part is None else {"cross_validation": f"trained without part {part} of {PARTS}"}
-        model = listener(part, STRICTER[alone.variant], detector, crossed or card)
-        look_notes = look_card if crossed is None else crossed | {"listener_threshold": both.threshold}
-        trained = Trained(model, look(part, both.look_threshold or 0.5, look_notes) if helps else None)
-        if part is not None:
-            trained.save(work / f"{word.replace(' ', '_')}-without-{part}.safetensors")
-    return trained
+
+    def trained(left_out: int | None, card: Mapping[str, Any], look_card: Mapping[str, Any]) -> Trained:
+        model = listener(left_out, STRICTER[variant], draft | _reading(alone, alone_found), card)
+        return Trained(model, look(left_out, both.look_threshold or 0.5, look_card) if helps else None)
+
+    for part in range(PARTS):
+        crossed = {"cross_validation": f"trained without part {part} of {PARTS}"}
+        crossed_look = crossed | {"listener": look_card["listener"]}
+        trained(part, crossed, crossed_look).save(work / f"{word.replace(' ', '_')}-without-{part}.safetensors")
+    return trained(None, card, look_card)
+
+
+def _reading(setting: measure.Setting, found: measure.Figures) -> dict[str, Any]:
+    """How scores are read, as fields of a model."""
+    late_ms = measure.as_card(found)["latency_ms"]["median"]
+    return {"smoothing_steps": setting.smoothing_steps, "threshold": setting.threshold, "end_lag_ms": late_ms}
+
+
+def _counted(recipe: Recipe, material: Collection, number: int) -> dict[str, int]:
+    """What it was trained on, in clips. Synthetic voices in the place of people count as what they are."""
+    people = bool(recipe.phrases[number].positives), bool(recipe.negatives)
+    word, others = material.positives[number], material.negatives
+    voices = [material.spoken[number], material.near, material.sentences]
+    return {
+        "word": len(word) if people[0] else 0,
+        "other_speech": len(others) if people[1] else 0,
+        "noise": len(material.noise),
+        "synthetic": sum(map(len, voices)) + (0 if people[0] else len(word)) + (0 if people[1] else len(others)),
+    }
 
 
 def _other_words(material: Collection, number: int, part: int) -> list[augment.Sound]:
@@ -189,12 +202,14 @@ def _other_words(material: Collection, number: int, part: int) -> list[augment.S
     return [clip.samples for clips in others for clip in clips if material.part_of[clip.person] == part]
 
 
-def _measured_on(real: bool) -> str:
+def _measured_on(recipe: Recipe, material: Collection, number: int) -> dict[str, Any]:
     crossed = (
-        f"cross-validation in {PARTS} parts: everyone and every noise was heard by a network that had not been trained on them; "
-        "the same clips chose threshold and smoothing; the network in this file, of the same recipe, was trained on all of them"
+        f"cross-validation in {PARTS} parts: everyone and every noise was heard by networks that had not been trained on them; "
+        "the same clips chose how scores are read; the network in this file, of the same recipe, was trained on all of them"
     )
-    return crossed if real else f"synthetic voices only: no real voice has been measured. {crossed}"
+    real = bool(recipe.phrases[number].positives)
+    on = crossed if real else f"synthetic voices only: no real voice has been measured. {crossed}"
+    return {"on": on, "people": len({clip.person for clip in material.positives[number]})}
 
 
 def _claim(work: Path, recipe: Recipe) -> None:

@@ -104,25 +104,30 @@ def test_a_second_look_lets_the_threshold_be_lower():
     part = replace(part, words_looked=[np.full(100, 0.7)], others_looked=[np.full(100, 0.3)])
     alone = measure.Setting(0, 3, 0.5)
     assert measure.choose([[part]], model, 0.0)[1].miss == 1, "without it"
-    setting, found = measure.choose_look([part], model, alone, 0.0)
+    setting, found = measure.choose_look([[part]], model, 0.0)
     assert (found.miss, found.woken) == (0, 0) and setting.threshold < 0.6 and 0.3 <= setting.look_threshold < 0.7
     assert measure.calibration([part], model, setting)[0][1] == 0.0 < measure.calibration([part], model, alone)[0][1]
+    _, deaf = heard(0.01, 0.8)
+    deaf = replace(deaf, words_looked=part.words_looked, others_looked=part.others_looked)
+    assert measure.choose_look([[deaf], [part]], model, 0.0)[0].variant == 1
 
 
-def test_looks_are_those_of_the_verifier_above_the_floor_alone():
-    model = replace(random_model(0), smoothing_steps=3)
+def test_looks_are_those_of_the_verifier_where_any_listener_asks():
+    model = random_model(0)
+    stricter = next(other for other in map(random_model, range(1, 99)) if other.stride == model.stride)
     sound = augment.to_int16(0.3 * augment.colored(4 * RATE, 1.0, np.random.default_rng(0)))
     features = measure.kernels.Features().process(sound)
-    of = measure.scored(model, measure.Streams([measure.Said("clean", features, 0, 100)], [features], 1.0))
-    p = measure.track(of.words[0], model.stride, 3).p
-    above = float(np.median(p))
-    looked = measure.looked(of, replace(model, second_look=random_model(3)), 3, above)
-    (looks,) = looked.words_looked
-    assert np.array_equal(looks, looked.others_looked[0])
-    assert not looks[p <= above].any() and looks[p > above].any()
+    on = measure.Streams([measure.Said("clean", features, 0, 100)], [features], 1.0)
+    of = [measure.scored(one, on) for one in (model, stricter)]
+    asked = np.any([measure.track(one.words[0], model.stride, n).p > measure._THRESHOLDS[0]
+                    for one in of for n in measure._LOOK_WINDOWS], axis=0)  # fmt: skip
+    both = measure.looked(of, replace(model, second_look=random_model(3)))
     verifier = Verifier(model, random_model(3))
-    step = int(np.flatnonzero(p > above)[-1])
-    assert looks[step] == verifier.look(features[: (step + 1) * model.stride][-150:]).second_look
+    wanted = [verifier.look(features[: (step + 1) * model.stride][-150:]).second_look for step in range(len(asked))]
+    assert 0 < asked.sum() < len(asked) and any(wanted)
+    for one in both:
+        assert np.array_equal(one.words_looked[0], np.where(asked, wanted, 0.0))
+        assert np.array_equal(one.others_looked[0], one.words_looked[0])
 
 
 def test_a_calibration_falls_as_thresholds_rise():

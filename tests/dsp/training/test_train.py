@@ -104,7 +104,7 @@ def test_a_second_look_ships_where_it_helps(tiny, folders, monkeypatch):
 
         def both(*given, count=count):
             at, found = choose_look(*given)
-            return replace(at, threshold=0.25, look_threshold=0.3), missing(found, count)
+            return replace(at, threshold=0.25, look_threshold=0.3, smoothing_steps=3), missing(found, count)
 
         monkeypatch.setattr(train.measure, "choose_look", both)
         (trained,) = train.train(recipe_for(folders), folders / f"work{count}", {}, silent, silent)
@@ -114,7 +114,8 @@ def test_a_second_look_ships_where_it_helps(tiny, folders, monkeypatch):
         assert (folders / f"work{count}" / "word-without-0.look.safetensors").is_file() == ships
         assert (model.second_look is not None) == ships
         if model.second_look:
-            assert model.threshold == 0.25 != load_model(folders / "out1" / "m.safetensors", second_look=False).threshold
+            assert (model.threshold, model.smoothing_steps) == (0.25, 3)
+            assert model.threshold != load_model(folders / "out1" / "m.safetensors", second_look=False).threshold
             assert (model.second_look.threshold, model.second_look.smoothing_steps) == (0.3, fit.LOOK_STEPS)
             assert model.second_look.card["calibration"]
 
