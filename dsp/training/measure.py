@@ -98,11 +98,11 @@ class Scored:
 
     def of_words(self) -> Iterator[tuple[Said, Scores, Looks | None]]:
         """Recordings of the word."""
-        return zip(self.on.words, self.words, self.words_looked or [None] * len(self.words), strict=True)
+        return zip(self.on.words, self.words, self.words_looked or itertools.repeat(None), strict=False)
 
     def of_others(self) -> Iterator[tuple[Scores, Looks | None]]:
         """Recordings without it."""
-        return zip(self.others, self.others_looked or [None] * len(self.others), strict=True)
+        return zip(self.others, self.others_looked or itertools.repeat(None), strict=False)
 
 
 def scored(model: Model, on: Streams) -> Scored:

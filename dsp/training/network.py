@@ -128,7 +128,7 @@ class Depthwise(Layer):
             run[:, :, max(kernels) - kernel :] = 1.0
         self.register_buffer("shown", shown, persistent=False)
         with torch.no_grad():  # as if each kernel had been made by itself
-            self.weight *= shown * (max(kernels) / shown.sum(2, keepdim=True)) ** 0.5
+            self.weight.mul_(shown * (max(kernels) / shown.sum(2, keepdim=True)).sqrt())
 
     def folded(self) -> tuple[Tensor, Tensor]:
         weights, bias = super().folded()
