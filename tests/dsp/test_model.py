@@ -2,6 +2,7 @@
 
 import json
 import struct
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -160,10 +161,27 @@ def test_a_folder_is_no_model(tmp_path):
         load_model(tmp_path / "m.tflite")
 
 
+def test_six_words_ship():
+    assert shipped_models() == ["alexa", "computer", "jarvis", "smart_mirror", "snowboy", "view_glass"]
+    assert load_model("smart mirror").fingerprint == load_model("smart_mirror").fingerprint
+
+
 @pytest.mark.parametrize("name", shipped_models())
-def test_the_shipped_models_load_and_say_where_they_come_from(name):
-    card = load_model(name).card
-    assert {"licence", "training_data", "figures"} <= set(card)
+def test_the_shipped_models_say_where_they_come_from_and_are_small(name):
+    """The listener within 48 KB, 25,000 to 45,000 weights and 1.3 million multiply-adds a second."""
+    model = load_model(name)
+    for one in (model, model.second_look) if model.second_look else (model,):
+        assert {"licence", "training_data", "command", "figures", "calibration", "weights"} <= set(one.card)
+        figures = one.card["figures"]
+        assert {"missed", "miss_rate_95", "false_accepts_per_hour_95", "people", "on"} <= set(figures)
+        thresholds, rates = zip(*one.card["calibration"], strict=True)
+        assert list(thresholds) == sorted(thresholds) and list(rates) == sorted(rates, reverse=True)
+        assert len(one.card["training_data"]) >= 4 and one.card["command"].startswith("farfield train")
+    file = resources.files("farfield") / "models" / f"{name}.safetensors"
+    weights = sum(layer["weights"].size for layer in model.network["layers"] if "weights" in layer)
+    assert len(file.read_bytes()) <= 48 * 1024
+    assert 25_000 <= weights == model.card["weights"] <= 45_000 and weights * 100 / model.stride <= 1.3e6
+    assert 0 <= model.threshold_for(max(rates)) <= model.threshold_for(min(rates)) < 1
 
 
 def test_mutated_files_raise_nothing_but_model_error(tmp_path):

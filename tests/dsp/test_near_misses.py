@@ -18,7 +18,7 @@ from farfield.training.voices import Voice
 
 LIMIT = 0.05
 SEED = 3
-PHRASES = 24  # of each kind
+PHRASES = 12  # of each kind
 VOICES = (Voice("espeak-ng", "en-us+m3", 1.0, 1.0), Voice("flite", "slt", 1.0, 1.0), Voice("flite", "awb", 1.0, 1.0))
 
 pytestmark = pytest.mark.skipif(
