@@ -14,7 +14,7 @@ from farfield.owner import Owner
 from farfield.profile import RATE
 
 _WINDOW, _HOP = 480, 160
-LOOKING_SAMPLES = 4_800  # how long a candidate may wait for a look that agrees: the word's last sounds may still come
+LOOKING_SAMPLES = 8_000  # how long a candidate may wait for a look that agrees: the word's last sounds may still come
 _UNASKED = Look(None, None, agreed=True, passed=True)
 
 
@@ -40,7 +40,7 @@ class Detector:
     second_look: a larger network for the same word (None: the model's own, where it has one). owner: whose voice alone is let
     through. Where the first network would have an event leave, the second looks at the last 1.5 s of the signals that exceed the
     threshold, and must agree on one of them. Until it does, it looks again at each step while the probability stays above the
-    threshold, for up to 0.3 s. When it agrees (without one: at once), the owner's voice is asked, once, as it was when it was
+    threshold, for up to 0.5 s. When it agrees (without one: at once), the owner's voice is asked, once, as it was when it was
     fitted. A candidate that does not pass is rejected, and there is no other before the probability has come down: `rejected`
     holds those that the last call gave up.
 

@@ -19,7 +19,7 @@ SIZE_M = (5.4, 4.2, 2.6)
 ARRAY_M = (2.5, 1.9, 0.8)
 LOUDSPEAKER_M = (0.03, -0.02, -0.07)  # from the array's centre
 RT60_S = 0.3
-SPEECH_DBFS, MUSIC_DBFS, SENSOR_LSB = -46.0, -43.0, 0.6  # at the first microphone; speech while it lasts
+SPEECH_DBFS, MUSIC_DBFS, SENSOR_LSB = -46.0, -46.0, 0.6  # at the first microphone; speech while it lasts
 REFERENCE_DBFS = -40.0
 MUSIC_FROM_S = 3.0
 BUFFER_MS = 6  # how far the reference runs ahead of the loudspeaker
@@ -39,7 +39,7 @@ class Talker:
 
 TALKERS = {
     "Ada": Talker("flite", "slt", 0.95, 1.0, 40.0, 1.6),
-    "Ben": Talker("flite", "rms", 0.95, 1.0, 205.0, 2.0),
+    "Ben": Talker("espeak-ng", "en-us+m3", 1.0, 1.0, 205.0, 1.8),
 }
 SCRIPT = (  # at, talker, text; a wake word stands alone
     (0.15, "Ada", "alexa"),
@@ -56,8 +56,8 @@ SCRIPT = (  # at, talker, text; a wake word stands alone
 )
 WORD = "alexa"
 PROVENANCE = (
-    "Made by farfield with `farfield hil make-demo-room`: voices of flite (slt, rms; Carnegie Mellon University, free to use "
-    "in any way), room simulated by pyroomacoustics, music of random chords. Nobody's voice was recorded for it. Apache-2.0."
+    "Made by farfield with `farfield hil make-demo-room`: voices of flite (slt; Carnegie Mellon University, free to use in any "
+    "way) and espeak-ng (its m3), room simulated by pyroomacoustics, music of random chords. Nobody's voice was recorded for it. Apache-2.0."
 )
 
 

@@ -28,6 +28,7 @@ WAKES_PER_HOUR = 0.5
 STRICTER = (0.0, 2.0, 4.0, 6.0)
 """Taken off the logits in turn, so that the scores' 8 bits resolve what lies around the threshold."""
 _ROOMS_TO_MEASURE = 30
+_LOOK_LOWER = 4.0  # off a second look's logits, for the same reason: it is asked for much more certainty than a half
 _LAXEST = 0  # of STRICTER: what a second look may be put behind
 
 
@@ -132,7 +133,7 @@ def finish(
     def look(left_out: int | None, threshold: float, card: Mapping[str, Any]) -> Model:
         net = load_network(work, Task(left_out, look=True), words).of_word(number)
         own = draft | {"smoothing_steps": LOOK_STEPS, "threshold": threshold}
-        return export.to_model(net, word=word, detector=own, card=card)
+        return export.to_model(net, word=word, detector=own, card=card, stricter=_LOOK_LOWER)
 
     heard = [measure.streams(material.held_out(part, number), _other_words(material, number, part), rooms, recipe.seed + part)
              for part in range(PARTS)]  # fmt: skip
