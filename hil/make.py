@@ -57,7 +57,8 @@ SCRIPT = (  # at, talker, text; a wake word stands alone
 WORD = "alexa"
 PROVENANCE = (
     "Made by farfield with `farfield hil make-demo-room`: voices of flite (slt; Carnegie Mellon University, free to use in any "
-    "way) and espeak-ng (its m3), room simulated by pyroomacoustics, music of random chords. Nobody's voice was recorded for it. Apache-2.0."
+    "way) and espeak-ng (its m3), room simulated by pyroomacoustics, music of random chords. Nobody's voice was recorded for "
+    "it. Apache-2.0."
 )
 
 

@@ -46,7 +46,7 @@ def defined(indices, p, agrees, threshold, refractory_samples):
     """The definition, step by step: (events, rejected) as indices.
 
     A candidate opens at a step above the threshold, if it has been at or below since the last one and the refractory time is
-    over. It is an event at the first step at which the look agrees, 0.3 s after it opened at the latest and with no step at or
+    over. It is an event at the first step at which the look agrees, 0.5 s after it opened at the latest and with no step at or
     below the threshold since; else it is rejected, at its last look.
     """
     events, rejected, quiet_until, step = [], [], -1, 0
@@ -57,12 +57,12 @@ def defined(indices, p, agrees, threshold, refractory_samples):
         opened = step
         while step < len(p) and p[step] > threshold:
             step += 1
-        looked = [k for k in range(opened, step) if indices[k] - indices[opened] <= 0.3 * RATE]
+        looked = [k for k in range(opened, step) if indices[k] - indices[opened] <= 0.5 * RATE]
         agreed = [k for k in looked if agrees[k]]
         if agreed:
             events.append(indices[agreed[0]])
             quiet_until = events[-1] + refractory_samples
-        elif step < len(p) or indices[looked[-1]] + indices[1] - indices[0] > indices[opened] + 0.3 * RATE:
+        elif step < len(p) or indices[looked[-1]] + indices[1] - indices[0] > indices[opened] + 0.5 * RATE:
             rejected.append(indices[looked[-1]])
     return events, rejected
 
