@@ -23,7 +23,7 @@ from farfield.training.fit import LOOK_STEPS, PER_FILE, ROUND, Progress, Task, f
 from farfield.training.material import PARTS, Collection, Phrase, collect
 from farfield.training.network import weight_count
 
-WAKES_PER_HOUR = 0.5
+WAKES_PER_HOUR = 1.0
 """What thresholds are chosen for, in speech almost without pause: a fifth of it where one speaks a fifth of the time."""
 STRICTER = (0.0, 2.0, 4.0, 6.0)
 """Taken off the logits in turn, so that the scores' 8 bits resolve what lies around the threshold."""

@@ -96,15 +96,15 @@ def test_candidates_become_events_by_the_definition(track, agreeing, threshold, 
     assert found == wanted[0], "the evaluation decides as the detector does"
 
 
-def test_it_looks_again_for_a_third_of_a_second_and_then_not_until_it_has_come_down():
-    """Steps of 10 ms: 31 looks, the first at step 0."""
-    for agrees_at, decided in ((0, [0]), (30, [30]), (31, []), (80, [])):
+def test_it_looks_again_for_half_a_second_and_then_not_until_it_has_come_down():
+    """Steps of 10 ms: 51 looks, the first at step 0."""
+    for agrees_at, decided in ((0, [0]), (50, [50]), (51, []), (80, [])):
         model = Planted([255] * 100, stride=1)
         look = PlantedLook(lambda seen, at=agrees_at: YES if len(seen) == at + 1 else NO)
         detector = Detector(model, second_look=look)
         events, rejected = hear(detector, np.zeros(model.samples(), np.int16))
         assert [(event.decision - 480) // 160 for event in events] == decided
-        assert len(rejected) == 1 - len(decided) and len(look.seen) == (decided[0] + 1 if decided else 31)
+        assert len(rejected) == 1 - len(decided) and len(look.seen) == (decided[0] + 1 if decided else 51)
 
 
 def test_a_rejected_candidate_does_not_start_the_refractory_time():
@@ -235,20 +235,23 @@ def test_a_published_model_looks_again_at_what_ours_found(recordings, published)
 
 def test_a_stream_is_scored_as_a_detector_hears_it(recordings, published):
     """Decisions from the stored scores and verdicts are the detector's events, at the model's threshold and at others."""
-    model = replace(load_model("alexa"), second_look=replace(published, threshold=0.9, smoothing_steps=1), threshold=0.4)
+    model = replace(load_model("alexa"), second_look=replace(published, threshold=0.9, smoothing_steps=1), threshold=0.3)
     words = sorted((recordings / "keywords" / "alexa").glob("*.flac"))[:25]
     speech = sorted((recordings / "speech" / "train-clean").glob("*.flac"))[:20]
     (part,) = streams.parts(words, speech, [], streams.Conditions((None,), (-20.0,), 0.9), 5)
     scored, samples = run.score(part, model), streams.stream(part).samples
     alone = run.score(part, replace(model, second_look=None))
     assert alone.agreed is None and scored.p.tobytes() == alone.p.tobytes()
-    for threshold in (0.05, 0.4, 0.9):
+    for threshold in (0.05, 0.3, 0.6):
         events, rejected = hear(Detector(model, threshold=threshold), samples, [4_096])
         found = curve.decisions(scored.index, scored.p, threshold, model.refractory_ms, scored.agreed)
-        assert found == [event.decision for event in events] and len(found) >= 10
+        assert found == [event.decision for event in events] and len(found) >= 5
         assert threshold > 0.05 or len(rejected) >= 1
-    late = [curve.point([one], 0.4, model.refractory_ms).late for one in (scored, alone)]
-    assert sum(late[0]) > sum(late[1]), "a look that waits makes decisions later"
+    points = [curve.point([one], 0.3, model.refractory_ms) for one in (scored, alone)]
+    looked, plain = (dict(zip(point.hits, point.late, strict=True)) for point in points)
+    both = looked.keys() & plain.keys()
+    assert both and all(looked[word] >= plain[word] for word in both), "a look that waits makes no decision earlier"
+    assert any(looked[word] > plain[word] for word in both)
 
 
 # --- files
