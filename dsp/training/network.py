@@ -40,7 +40,7 @@ class Shape:
 
 
 LISTENER = Shape(first=40, channels=64, blocks=((5,), (5, 9), (7, 11), (9, 13), (11, 19)), last=5)
-"""Listens all the time: 1.05 million multiply-adds a second."""
+"""Listens all the time: 1.0 million multiply-adds a second."""
 SECOND_LOOK = Shape(first=64, channels=128, blocks=((5,), (5, 9), (7, 11), (9, 13), (11, 19)), last=5)
 """Looks once more at what the listener takes for its word: 96,000 weights, run for 1.5 s of features at a time."""
 
