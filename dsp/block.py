@@ -52,7 +52,7 @@ class Frame:
 class WakeEvent:
     """The wake word was said: what, how surely, when, from where.
 
-    word: the model's word. score: smoothed probability at the decision, 0 to 1.
+    word: the model's word. score: the probability that decided, 0 to 1: the second look's, or the smoothed one without it.
     start, end: where the word is estimated to lie, in samples of the capture clock.
     decision: index after the last capture sample that had been heard when the decision fell.
     direction_deg: azimuth, counter-clockwise from the profile's x axis, 0 to 360; None for a single microphone.

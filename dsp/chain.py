@@ -16,8 +16,9 @@ class Chain:
     """A front end and a detector for each model, for one stream.
 
     profile: the device's layout. models: the wake words. references: reference columns of the blocks (None: the
-    profile's). threshold: for every model (None: each model's own). owner: whose voice alone is let through, for the models
-    that it is fitted to. Used by one thread; memory is constant. `frame` is what the front end made of the last block.
+    profile's). threshold: the deciding one of every model (None: each model's own). owner: whose voice alone is let through,
+    for the models that it is fitted to. Used by one thread; memory is constant. `frame` is what the front end made of the last
+    block.
     ModelError: an owner that is fitted to none of the models.
     """
 

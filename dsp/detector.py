@@ -33,16 +33,16 @@ class Steps:
 class Detector:
     """Scores every signal of the frames with one model, and says when the word was said.
 
-    model: the wake word. signals: columns of the frames. threshold: the smoothed probability that must be exceeded (None:
-    the model's). The word is said where the smoothed probability of any signal exceeds the threshold; after that, no event
-    falls for the model's refractory time, nor before the probability has come down again.
+    model: the wake word. signals: columns of the frames. threshold: the probability that decides (None: the model's): the
+    smoothed one, or with a second look that look's. The word is said where the smoothed probability of any signal exceeds the
+    threshold; after that, no event falls for the model's refractory time, nor before the probability has come down again.
 
     second_look: a larger network for the same word (None: the model's own, where it has one). owner: whose voice alone is let
-    through. Where the first network would have an event leave, the second looks at the last 1.5 s of the signals that exceed the
-    threshold, and must agree on one of them. Until it does, it looks again at each step while the probability stays above the
-    threshold, for up to 0.5 s. When it agrees (without one: at once), the owner's voice is asked, once, as it was when it was
-    fitted. A candidate that does not pass is rejected, and there is no other before the probability has come down: `rejected`
-    holds those that the last call gave up.
+    through. With a second look, the smoothed probability only opens a candidate, where it exceeds the model's own threshold,
+    `opens_above`: the second network looks at the last 1.5 s of the signals that do, and must exceed `threshold` on one of them.
+    Until it does, it looks again at each step while the probability stays above `opens_above`, for up to 0.5 s. When it agrees
+    (without one: at once), the owner's voice is asked, once, as it was when it was fitted. A candidate that does not pass is
+    rejected, and there is no other before the probability has come down: `rejected` holds those that the last call gave up.
 
     Start of a stream: a word needs no lead-in, for the features and the network start from silence and the first decision
     can fall as soon as the smoothing window has filled; until then nothing can fire. A gap between frames starts anew.
@@ -59,12 +59,14 @@ class Detector:
     ) -> None:
         self.model = model
         self.signals = signals
-        self.threshold = model.threshold if threshold is None else threshold
-        if not 0.0 <= self.threshold < 1.0:
-            raise InputError(f"threshold: got {self.threshold}, wanted 0 or more and less than 1")
         second_look = second_look or model.second_look
         check_second_look(model.word, second_look)
-        self._verifier = Verifier(model, second_look, owner) if second_look or owner else None
+        self.threshold = (second_look or model).threshold if threshold is None else threshold
+        self.opens_above = model.threshold if second_look else self.threshold
+        for asked in (self.opens_above, threshold or 0.0):
+            if not 0.0 <= asked < 1.0:
+                raise InputError(f"threshold: got {asked}, wanted 0 or more and less than 1")
+        self._verifier = Verifier(model, second_look, owner, self.threshold) if second_look or owner else None
         self._histories = [History() for _ in range(signals if self._verifier else 0)]
         self._features = [kernels.Features() for _ in range(signals)]
         self._scorers = [model.scorer() for _ in range(signals)]
@@ -135,7 +137,7 @@ class Detector:
 
     def _decide(self, frame: Frame, n: int, index: int, p: float) -> WakeEvent | None:
         """What comes of the call's step `n`."""
-        if p <= self.threshold:
+        if p <= self.opens_above:
             self._armed = True
             self._give_up()
             return None
@@ -145,20 +147,21 @@ class Detector:
             self._armed = False
             self._opened = index
         look = self._look(n)
+        score = p if look.second_look is None else look.second_look  # what decides
         if look.passed:
             self._candidate = None
-            return self._event(frame, index, p, look)
-        self._candidate = Rejected(self.model.word, p, index, frame.epoch, look.second_look, look.owner)
+            return self._event(frame, index, score, look)
+        self._candidate = Rejected(self.model.word, score, index, frame.epoch, look.second_look, look.owner)
         if look.agreed or index + self._step_samples > self._opened + LOOKING_SAMPLES:
             self._give_up()
         return None
 
     def _look(self, n: int) -> Look:
-        """The best look at any of the signals that exceed the threshold at the call's step `n`."""
+        """The best look at any of the signals that open a candidate at the call's step `n`."""
         if self._verifier is None:
             return _UNASKED
         frames = self.model.stride * (self._taken - self._of_signals.shape[1] + n + 1)
-        exceeding = np.flatnonzero(self._of_signals[:, n] > self.threshold).tolist()
+        exceeding = np.flatnonzero(self._of_signals[:, n] > self.opens_above).tolist()
         looks = [self._verifier.look(self._histories[signal].until(frames)) for signal in exceeding]
         return max(looks, key=lambda look: (look.passed, look.agreed, look.second_look or 0.0))
 
@@ -167,11 +170,11 @@ class Detector:
             self.rejected.append(self._candidate)
             self._candidate = None
 
-    def _event(self, frame: Frame, index: int, p: float, look: Look) -> WakeEvent:
+    def _event(self, frame: Frame, index: int, score: float, look: Look) -> WakeEvent:
         self._quiet_until = index + self.model.refractory_ms * RATE // 1000
         # The word ends where it did when the first network found it, however long the others took to agree.
         end = max(self._opened - self.model.end_lag_ms * RATE // 1000, self._start)
         start = max(end - self.model.word_ms * RATE // 1000, self._start)
         return WakeEvent(
-            self.model.word, p, start, end, index, frame.epoch, frame.host_ns, second_look=look.second_look, owner=look.owner
+            self.model.word, score, start, end, index, frame.epoch, frame.host_ns, second_look=look.second_look, owner=look.owner
         )

@@ -68,12 +68,14 @@ class Verifier:
     """A model's second look and its owner's voice; either may be None.
 
     Owner's embeddings come from the second look's network, or from the model's own, run afresh over the same stretch, where
-    there is none. ModelError: an owner fitted to another network.
+    there is none. threshold: what the second look must exceed (None: its own). ModelError: an owner fitted to another network.
     """
 
-    def __init__(self, model: Model, second_look: Model | None = None, owner: Owner | None = None) -> None:
+    def __init__(
+        self, model: Model, second_look: Model | None = None, owner: Owner | None = None, threshold: float | None = None
+    ) -> None:
         network = model if second_look is None else second_look
-        self._threshold = None if second_look is None else second_look.threshold
+        self._threshold = None if second_look is None else second_look.threshold if threshold is None else threshold
         self._owner = owner
         slots: tuple[int, ...] = ()
         if owner is not None:

@@ -75,11 +75,25 @@ class Model:
         """10 ms frames a step."""
         return int(self.network["stride"])
 
+    @property
+    def deciding_threshold(self) -> float:
+        """The probability that decides: the second look's, where there is one, else the model's own.
+
+        With a second look the model's own only says what is worth looking at.
+        """
+        return self.second_look.threshold if self.second_look else self.threshold
+
+    def deciding_at(self, threshold: float) -> "Model":
+        """This model with another deciding threshold. ModelError: not from 0 to 1."""
+        if self.second_look:
+            return replace(self, second_look=replace(self.second_look, threshold=threshold))
+        return replace(self, threshold=threshold)
+
     def threshold_for(self, false_accepts_per_hour: float) -> float:
-        """The lowest threshold that woke no more often than that where the model was measured, by its card.
+        """The lowest deciding threshold that woke no more often than that where the model was measured, by its card.
 
         The card's `calibration` holds pairs (threshold, false accepts an hour), thresholds rising; the second look's card
-        those of both together. ModelError: a card without them, or with none that is quiet enough.
+        those of both together, for its own threshold. ModelError: a card without them, or with none that is quiet enough.
         """
         of_both = self.second_look.card.get("calibration") if self.second_look else None
         pairs = of_both or self.card.get("calibration")

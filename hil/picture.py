@@ -26,8 +26,8 @@ def draw(run: Replay, score: Score, path: Path) -> None:
         axes.plot(seconds[: len(sound)], sound / 32_768, color="#444444", linewidth=0.4)
         axes.set(title=title, ylabel="full scale", ylim=(-top, top))
     scores.plot(run.steps_s, run.p, color=_HEARD, linewidth=1.0)
-    scores.axhline(run.threshold, color="#888888", linestyle="--", linewidth=0.8)
-    scores.text(0.995, run.threshold - 0.03, f"threshold {run.threshold:.2f}", transform=scores.get_yaxis_transform(),
+    scores.axhline(run.opens_above, color="#888888", linestyle="--", linewidth=0.8)
+    scores.text(0.995, run.opens_above - 0.03, f"threshold {run.opens_above:.2f}", transform=scores.get_yaxis_transform(),
                 fontsize=8, color="#555555", ha="right", va="top")  # fmt: skip
     scores.set(title="Score of the wake word", xlabel="seconds", ylabel="probability", ylim=(0, 1.12), xlim=(0, seconds[-1]))
     rate = run.room.rate

@@ -20,15 +20,16 @@ _SETTLED_S = 1.0  # after the music starts: from when the echo canceller's work 
 class Replay:
     """One pass over a room.
 
-    events: in samples of mics.flac. steps_s, p: every step of the first model's scorer, its place in seconds and its
-    smoothed probability. heard: int16 (frames,), the first microphone at 16 kHz. enhanced: int16 (frames,), after echo
-    canceller and the beam nearest to the detection that is nearest in time. echo_removed_db: level of the first microphone
-    over that of the same microphone after the echo canceller, where nobody speaks; None without a loudspeaker.
-    real_time_factor: CPU seconds that the chain took for a second of sound.
+    opens_above: what p must exceed for a word, or for a candidate that a second look decides on. events: in samples of
+    mics.flac. steps_s, p: every step of the first model's scorer, its place in seconds and its smoothed probability.
+    heard: int16 (frames,), the first microphone at 16 kHz. enhanced: int16 (frames,), after echo canceller and the beam
+    nearest to the detection that is nearest in time. echo_removed_db: level of the first microphone over that of the same
+    microphone after the echo canceller, where nobody speaks; None without a loudspeaker. real_time_factor: CPU seconds that
+    the chain took for a second of sound.
     """
 
     room: Room
-    threshold: float
+    opens_above: float
     events: tuple[WakeEvent, ...]
     steps_s: NDArray[np.float64]
     p: NDArray[np.float64]
@@ -61,7 +62,7 @@ def replay(room: Room, models: Sequence[Model], *, threshold: float | None = Non
     found = tuple(_in_room(event, room) for event in events)
     return Replay(
         room=room,
-        threshold=chain.detectors[0].threshold,
+        opens_above=chain.detectors[0].opens_above,
         events=found,
         steps_s=np.concatenate(steps) / RATE,
         p=np.concatenate(p),

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -27,9 +26,11 @@ Scores = tuple[list[np.ndarray], list[np.ndarray]]
               help="A shipped model's name, a .safetensors or a microWakeWord .tflite file; repeatable. "
                    "[default: the profile's words, else alexa]")  # fmt: skip
 @sound_options
-@click.option("--threshold", type=float, metavar="X", help="Probability to exceed, 0 to 1. [default: the model's own]")
+@click.option("--threshold", type=float, metavar="X",
+              help="Probability to exceed, 0 to 1: the second look's, where there is one. [default: its own]")  # fmt: skip
 @click.option("--fa-per-hour", type=click.FloatRange(0), metavar="X",
-              help="In place of --threshold: how often something else may wake it, by the model's own measurement.")  # fmt: skip
+              help="In place of --threshold: how often something else may wake it where people speak a fifth of the time, "
+                   "by the model's own measurement.")  # fmt: skip
 @second_look
 @click.option("--owner", "owner_file", type=click.Path(path_type=Path), metavar="FILE",
               help="Let only this voice through: what `farfield owner fit` wrote for the model.")  # fmt: skip
@@ -61,7 +62,7 @@ def detect(
     if fa_per_hour is not None:
         if threshold is not None:
             raise InputError("--fa-per-hour: got --threshold too, wanted one of the two")
-        models = [replace(model, threshold=model.threshold_for(fa_per_hour)) for model in models]
+        models = [model.deciding_at(model.threshold_for(fa_per_hour)) for model in models]
     if scores is not None and (len(files) > 1 or len(models) > 1):
         raise InputError(f"--scores: got {len(files)} files and {len(models)} models, wanted one of each")
     owner = None if owner_file is None else load_owner(owner_file)

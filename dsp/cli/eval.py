@@ -83,15 +83,13 @@ def evaluate(
     Farther is more reverberant, and not quieter: levels and ratios are those at the microphone.
     """
     need("scipy", "scipy", "eval")
-    from dataclasses import replace
-
     from farfield.evaluation import rooms as places
     from farfield.evaluation import run
     from farfield.evaluation.streams import Conditions, parts
 
     listened = load_model(model, second_look=second_look)
     if threshold is not None:
-        listened = replace(listened, threshold=threshold)
+        listened = listened.deciding_at(threshold)
     if plot is not None:
         need("matplotlib", "matplotlib", "eval")
     if any(room.startswith("sim:") for room in rooms):

@@ -23,9 +23,10 @@ def list_(as_json: bool) -> None:
     for name in shipped_models():
         model = load_model(name)
         if as_json:
-            print(json.dumps({"name": name, "word": model.word, "threshold": model.threshold}))
+            print(json.dumps({"name": name, "word": model.word, "threshold": model.deciding_threshold}))
         else:
-            print(f"{name}  word {model.word!r}, threshold {model.threshold}, licence {model.card.get('licence', 'not stated')}")
+            licence = model.card.get("licence", "not stated")
+            print(f"{name}  word {model.word!r}, threshold {model.deciding_threshold}, licence {licence}")
 
 
 @models.command()

@@ -35,7 +35,7 @@ _NEAR_MISSES = 220  # found in the lexicon for a word
               help="Folder for what is made on the way, about 1.5 GB, from which a run that was cut short goes on. "
                    "[default: MODEL.work, or DIR/work]")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(4, 500), default=24, show_default=True, help="Rounds of 250 optimiser steps.")
-@click.option("--others", type=click.IntRange(500, 10**6), default=30_000, show_default=True, help="Segments without a word.")
+@click.option("--others", type=click.IntRange(500, 10**6), default=45_000, show_default=True, help="Segments without a word.")
 @click.option("--segments", type=click.IntRange(500, 10**6), default=6_000, show_default=True, help="Segments with each word.")
 @click.option("--licence", default="", help="Licence of the models, for their cards.")
 @click.option("--source", "sources", multiple=True, metavar="TEXT", help="Where clips come from, and their licence; repeatable.")
@@ -108,9 +108,8 @@ def train(
         for how, model in (("alone", trained.model), ("with its second look", trained.look)):
             if model is not None:
                 figures = model.card["figures"]
-                threshold = model.card.get("listener", {}).get("threshold", model.threshold)
-                print(f"{path} {how}: threshold {threshold}; missed {figures['missed']}, "
-                      f"{figures['false_accepts']} false accepts in {figures['hours']} h")  # fmt: skip
+                print(f"{path} {how}: threshold {model.threshold:.4g}; missed {figures['missed']}, {figures['false_accepts']} "
+                      f"false accepts in {figures['hours']} h with speech in {100 * figures['speech_share']:.0f} %")  # fmt: skip
 
 
 def _command(recipe: "Recipe", near: tuple[Path, ...]) -> str:

@@ -20,8 +20,8 @@ class Scored:
     """A stream's smoothed scores and what was said in it.
 
     index: int64, the sample after the last one that each step had heard. p: float64, 0 to 1. said: the words. spoken: every
-    utterance's clip, first sample and the one after its last. agreed: bool, where the second look agrees,
-    known for every p above each threshold that is asked about; None without one.
+    utterance's clip, first sample and the one after its last. looks: float64, the second look's probability wherever p exceeds
+    `opens_above`, and 0 elsewhere; None without one.
     """
 
     number: int
@@ -31,7 +31,14 @@ class Scored:
     skipped: tuple[str, ...]
     samples: int
     spoken: tuple[tuple[str, int, int], ...] = ()
-    agreed: NDArray[np.bool_] | None = None
+    looks: NDArray[np.float64] | None = None
+    opens_above: float = 0.0
+
+    def decisions(self, threshold: float, refractory_ms: int) -> list[int]:
+        """Where a detector with this deciding threshold decides."""
+        if self.looks is None:
+            return decisions(self.index, self.p, threshold, refractory_ms)
+        return decisions(self.index, self.p, self.opens_above, refractory_ms, self.looks > threshold)
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ def point(streams: Sequence[Scored], threshold: float, refractory_ms: int) -> Po
     """One threshold over all streams. A word is hit by the first decision between its start and LATEST_S after its end."""
     hits, missed, late, false = [], [], [], []
     for heard in streams:
-        left = decisions(heard.index, heard.p, threshold, refractory_ms, heard.agreed)
+        left = heard.decisions(threshold, refractory_ms)
         for word in sorted(heard.said, key=lambda word: word.start):
             at = next((at for at in left if word.start <= at <= word.end + LATEST_S * RATE), None)
             if at is None:
@@ -122,7 +129,7 @@ def point(streams: Sequence[Scored], threshold: float, refractory_ms: int) -> Po
 
 def thresholds(streams: Sequence[Scored], most: int = 200) -> list[float]:
     """Up to `most` values between which the outcome changes, denser towards 1, where thresholds lie."""
-    values = np.unique(np.concatenate([heard.p for heard in streams]))
+    values = np.unique(np.concatenate([heard.p if heard.looks is None else heard.looks for heard in streams]))
     values = values[(values > FLOOR) & (values < 1.0)]
     if len(values) > most:
         wanted = 1 - np.geomspace(1 - FLOOR, 1 - values[-1], most)

@@ -60,26 +60,25 @@ def score(part: Part, model: Model) -> Scored:
     detector = Detector(replace(model, second_look=None))
     detector.process(Frame(made.samples[:, None], 0, 0, 0, len(made.samples)))
     p = detector.steps.p
-    floor = min(curve.FLOOR, model.threshold)
+    floor = model.threshold if model.second_look else min(curve.FLOOR, model.threshold)
     kept = curve.notable(p, floor)
-    agreed = agreements(model, made.samples, p, floor)[kept] if model.second_look else None
-    return Scored(
-        part.number, detector.steps.index[kept], p[kept], made.said, made.skipped, len(made.samples), made.spoken, agreed
-    )
+    looked = looks(model, made.samples, p)[kept] if model.second_look else None
+    index = detector.steps.index[kept]
+    return Scored(part.number, index, p[kept], made.said, made.skipped, len(made.samples), made.spoken, looked, model.threshold)
 
 
-def agreements(model: Model, samples: NDArray[np.int16], p: NDArray[np.float64], above: float) -> NDArray[np.bool_]:
-    """Where a model's second look agrees, of the steps with a smoothed probability above `above`; bool (steps,).
+def looks(model: Model, samples: NDArray[np.int16], p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What a model's second look finds at each step that opens a candidate, 0 at the others; float64 (steps,).
 
-    samples: int16 (frames,), one stream from its start. p: float64 (steps,), the model's on it.
+    samples: int16 (frames,), one stream from its start. p: float64 (steps,), the model's smoothed probability on it.
     """
     features = kernels.Features().process(samples)
     verifier = Verifier(model, model.second_look)
-    agreed = np.zeros(len(p), bool)
-    for step in np.flatnonzero(p > above).tolist():
+    found = np.zeros(len(p))
+    for step in np.flatnonzero(p > model.threshold).tolist():
         end = (step + 1) * model.stride
-        agreed[step] = verifier.look(features[max(0, end - LOOK_FRAMES) : end]).passed
-    return agreed
+        found[step] = verifier.look(features[max(0, end - LOOK_FRAMES) : end]).second_look
+    return found
 
 
 def evaluate(
@@ -100,7 +99,7 @@ def evaluate(
     for what, found in (("of the word", words), ("of other speech", others)):
         if not found and skipped:
             raise InputError(f"no clip {what} could be used, wanted one or more; the first that could not: {skipped[0]}")
-    own = curve.point(heard, model.threshold, model.refractory_ms)
+    own = curve.point(heard, model.deciding_threshold, model.refractory_ms)
     points = tuple(curve.curve(heard, model.refractory_ms)) or (own,)  # where all scores are below the floor
     asked = {rate: curve.at_rate(points, rate) for rate in rates}
     rounds = max(1.0, others.total() / max(1.0, curve.effective(others)))

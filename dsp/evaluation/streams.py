@@ -185,9 +185,9 @@ def stream(part: Part) -> Stream:
     length = max([part.least, at + RATE, *(start + len(sound) + RATE for _, start, sound in laid)])
     made, noises = _noise(part.noise if part.snr_db is not None else (), length, random)
     if part.snr_db is not None:
-        made *= _gain(made, 10 ** ((part.peak_dbfs - part.snr_db) / 10))
+        made *= gain_to(made, 10 ** ((part.peak_dbfs - part.snr_db) / 10))
     for _, start, sound in laid:
-        made[start : start + len(sound)] += np.float32(_gain(sound, 10 ** (part.peak_dbfs / 10))) * sound
+        made[start : start + len(sound)] += np.float32(gain_to(sound, 10 ** (part.peak_dbfs / 10))) * sound
     spoken = tuple((path, start, start + len(sound)) for path, start, sound in laid)
     return Stream(_to_int16(made), tuple(_over(word, noises) for word in said), spoken, tuple(skipped))
 
@@ -198,7 +198,7 @@ def _stretch(wanted: int, usable: Sequence[tuple[int, Sound, float]]) -> float:
     return max(0.0, wanted - sum(len(clip) for _, clip, _ in usable)) / pauses if wanted > 0 and pauses else 1.0
 
 
-def _gain(sound: Sound, energy: float) -> float:
+def gain_to(sound: Sound, energy: float) -> float:
     """What brings the loudest frame's mean square to `energy`."""
     whole = len(sound) // _FRAME * _FRAME
     frames, rest = sound[:whole].reshape(-1, _FRAME), sound[whole:]
@@ -213,7 +213,7 @@ def _noise(paths: Sequence[str], length: int, random: np.random.Generator) -> tu
         quiet *= np.float32(10 ** (_FLOOR_DBFS / 20))
         return quiet, []
     clips = [read(Path(path)) for path in paths]
-    clips = [np.float32(_gain(clip, 1.0)) * clip for clip in clips]
+    clips = [np.float32(gain_to(clip, 1.0)) * clip for clip in clips]
     made = np.empty(length, np.float32)
     begins: list[tuple[int, str]] = []
     have = 0

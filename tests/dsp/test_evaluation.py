@@ -456,21 +456,24 @@ def test_options_out_of_range_are_wrong_use(folders, option):
 
 
 def test_a_second_look_counts_unless_it_is_left_out(folders, tmp_path):
-    """One that never agrees: every word is missed, and nothing wakes it, at each of the thresholds."""
+    """Its probability is what thresholds are for: at one that it never exceeds every word is missed, and nothing wakes it."""
     model = random_model(6)  # whose scores move with every sound
     model.save(tmp_path / "two.safetensors")
     replace(model, threshold=1.0).save(tmp_path / "two.look.safetensors")
+    replace(model, threshold=0.3).save(tmp_path / "two.safetensors")
     told = {}
     for how in ("--second-look", "--no-second-look"):
-        command = ["eval", str(tmp_path / "two.safetensors"), "--positives", str(folders / "word"), "--threshold", "0.5"]
+        command = ["eval", str(tmp_path / "two.safetensors"), "--positives", str(folders / "word")]
         found = CliRunner().invoke(cli, [*command, "--negatives", str(folders / "speech"), "--executor", "1", "--json", how])
         told[how] = json.loads(found.stdout)
     looked, plain = told["--second-look"], told["--no-second-look"]
     assert (looked["second_look"], plain["second_look"]) == (True, False)
-    assert [at["threshold"] for at in looked["curve"]] == [at["threshold"] for at in plain["curve"]] and plain["curve"]
-    assert all((at["missed"], at["false_accepts"]) == (12, 0) for at in looked["curve"])
+    assert (looked["own"]["threshold"], plain["own"]["threshold"]) == (1.0, 0.3)
     assert looked["own"]["missed"] == 12 and looked["own"]["false_accepts"] == 0
     assert plain["own"]["false_accepts"] >= 5
+    thresholds, woken = zip(*((at["threshold"], at["false_accepts"]) for at in looked["curve"]), strict=True)
+    assert all(256 * threshold == pytest.approx(round(256 * threshold), abs=0.01) for threshold in thresholds), "a look's scores"
+    assert 0 < woken[0] <= plain["own"]["false_accepts"] and woken[-1] < woken[0]
 
 
 @pytest.fixture

@@ -222,9 +222,8 @@ def test_a_published_model_looks_again_at_what_ours_found(recordings, published)
         return events, rejected
 
     model = load_model("alexa")
-    low = {"threshold": 0.05}
-    alone = Detector(replace(model, second_look=None), **low)
-    both = Detector(model, second_look=replace(published, threshold=0.5, smoothing_steps=5), **low)
+    alone = Detector(replace(model, second_look=None), threshold=0.05)
+    both = Detector(replace(model, threshold=0.05), second_look=replace(published, threshold=0.5, smoothing_steps=5))
     words = sorted((recordings / "keywords" / "alexa").glob("*.flac"))[:60]
     speech = sorted((recordings / "speech" / "train-clean").glob("*.flac"))[:150]
     found, passed = wakes(alone, words), wakes(both, words)
@@ -234,20 +233,24 @@ def test_a_published_model_looks_again_at_what_ours_found(recordings, published)
 
 
 def test_a_stream_is_scored_as_a_detector_hears_it(recordings, published):
-    """Decisions from the stored scores and verdicts are the detector's events, at the model's threshold and at others."""
-    model = replace(load_model("alexa"), second_look=replace(published, threshold=0.9, smoothing_steps=1), threshold=0.3)
+    """Decisions from the stored scores and looks are the detector's events, at the look's threshold and at others."""
+    model = replace(load_model("alexa"), second_look=replace(published, threshold=0.9, smoothing_steps=1), threshold=0.05)
     words = sorted((recordings / "keywords" / "alexa").glob("*.flac"))[:25]
     speech = sorted((recordings / "speech" / "train-clean").glob("*.flac"))[:20]
     (part,) = streams.parts(words, speech, [], streams.Conditions((None,), (-20.0,), 0.9), 5)
     scored, samples = run.score(part, model), streams.stream(part).samples
     alone = run.score(part, replace(model, second_look=None))
-    assert alone.agreed is None and scored.p.tobytes() == alone.p.tobytes()
-    for threshold in (0.05, 0.3, 0.6):
+    assert alone.looks is None and set(scored.p.tolist()) <= set(alone.p.tolist()) and scored.opens_above == 0.05
+    counts = []
+    for threshold in (0.1, 0.5, 0.9):
         events, rejected = hear(Detector(model, threshold=threshold), samples, [4_096])
-        found = curve.decisions(scored.index, scored.p, threshold, model.refractory_ms, scored.agreed)
+        found = scored.decisions(threshold, model.refractory_ms)
         assert found == [event.decision for event in events] and len(found) >= 5
-        assert threshold > 0.05 or len(rejected) >= 1
-    points = [curve.point([one], 0.3, model.refractory_ms) for one in (scored, alone)]
+        counts.append((len(events), len(rejected)))
+        plain, _ = hear(Detector(replace(model, second_look=None), threshold=threshold), samples, [4_096])
+        assert alone.decisions(threshold, model.refractory_ms) == [event.decision for event in plain]
+    assert counts[0][1] < counts[-1][1], "the stricter the look, the more candidates it rejects"
+    points = [curve.point([scored], 0.5, model.refractory_ms), curve.point([alone], 0.05, model.refractory_ms)]
     looked, plain = (dict(zip(point.hits, point.late, strict=True)) for point in points)
     both = looked.keys() & plain.keys()
     assert both and all(looked[word] >= plain[word] for word in both), "a look that waits makes no decision earlier"
