@@ -26,14 +26,14 @@ from torch.nn import functional
 from farfield.profile import RATE
 from farfield.training import network as design
 from farfield.training.network import LISTENER, SECOND_LOOK, Network
-from farfield.training.segments import NO_WORD, WINDOWS, Material, features, segment
+from farfield.training.segments import NO_WORD, WINDOWS, Material, features, segment, sounding_like
 
 Progress = Callable[[str, int, int], None]
 Seen = NDArray[np.uint8]
 Ends = NDArray[np.int32]
 PER_FILE = 500
 ROUND = 250  # optimiser steps
-POSITIVES, NEGATIVES = 72, 120  # segments in a batch
+POSITIVES, NEGATIVES, NEAR = 72, 96, 24  # segments in a batch: with a word, without, with what only sounds like one
 _EARLIEST_S, _LATEST_S = 0.0, 0.24  # after the word's end: where a step must say yes
 _UNCERTAIN_S = (-0.12, 0.75)  # around it: where a step may say either
 _WEIGHT_DECAY = 1e-2
@@ -45,7 +45,10 @@ LOOK_FRAMES = 150  # of features that a second look hears
 LOOK_STEPS = 2  # of its last ones of which one must say yes
 _LOOK_SHORT = 0.3  # of the batches hear less than that, as at the start of a stream
 _LOOK_SHORTEST = 60  # frames
-_LOOK_HARDEST = 0.03  # of the segments without the word
+_LOOK_HARDEST = 0.05  # of the segments without the word
+_LOOK_NEAREST = 0.5  # of those with what only sounds like it
+_LOOK_NEAR = 0.35  # of the segments without the word in a batch
+_LOOK_HARD_SHARE = 0.1  # of the places that must say no, which count once more
 _LOOK_WEIGHT = 2.0  # of one of them, against one of the word
 _OTHER_WORD = 0.3  # of another word said in full
 
@@ -68,7 +71,7 @@ def listener_course(rounds: int) -> Course:
 
 def look_course(rounds: int) -> Course:
     """A second look, from nothing."""
-    return Course(max(3, rounds * 5 // 6), 1.5e-3, ramp=0.0, quantise_from=0.7, average_from=0.85)
+    return Course(rounds * 5 // 4, 1.5e-3, ramp=0.0, quantise_from=0.7, average_from=0.85)
 
 
 # --- segments in files
@@ -76,19 +79,28 @@ def look_course(rounds: int) -> Course:
 _materials: Sequence[Material] = ()
 
 
-def make_segments(materials: Sequence[Material], folder: Path, counts: tuple[int, int], seed: int, progress: Progress) -> None:
-    """Fill `folder` with files of segments of each part's material. What is there already stays.
+@dataclass(frozen=True)
+class Counts:
+    """Segments of all parts: without a word; with each word; with what only sounds like it."""
 
-    counts: segments of all parts without a word, and of all parts with each.
-    """
+    others: int
+    words: int
+    near: int
+
+
+def make_segments(materials: Sequence[Material], folder: Path, counts: Counts, seed: int, progress: Progress) -> None:
+    """Fill `folder` with files of segments of each part's material. What is there already stays."""
     folder.mkdir(parents=True, exist_ok=True)
-    kinds = [None, *range(len(materials[0].words))]
+    words = range(len(materials[0].words))
+    wanted = {Kind("other"): counts.others}
+    wanted |= {Kind("word", n): counts.words for n in words} | {Kind("near", n): counts.near for n in words}
+    files = {kind: -(-count // (PER_FILE * len(materials))) for kind, count in wanted.items()}
     jobs = [
         (folder, kind, part, number, seed)
-        for number in range(-(-max(counts) // (PER_FILE * len(materials))))
-        for kind in kinds
+        for number in range(max(files.values()))
+        for kind in wanted
         for part in range(len(materials))
-        if number < -(-counts[kind is not None] // (PER_FILE * len(materials)))
+        if number < files[kind]
     ]
     todo = [job for job in jobs if not _file(*job[:4], what="ends").exists()]
     with ProcessPoolExecutor(initializer=_share, initargs=(materials,)) as pool:
@@ -102,21 +114,38 @@ def _share(materials: Sequence[Material]) -> None:
     os.nice(5)
 
 
-def _file(folder: Path, kind: int | None, part: int, number: int, what: str) -> Path:
-    return folder / f"{_named(kind)}-{part}-{number:04}-{what}.npy"
+@dataclass(frozen=True)
+class Kind:
+    """What is in a segment: `other` speech, or the `word` of that number, or what is `near` it."""
+
+    what: str
+    number: int = 0
+
+    @property
+    def name(self) -> str:
+        """In names of files."""
+        return self.what if self.what == "other" else f"{self.what}{self.number}"
+
+    @property
+    def seed(self) -> int:
+        """Another for every kind."""
+        return {"other": 0, "word": 1 + self.number, "near": 1000 + self.number}[self.what]
 
 
-def _named(kind: int | None) -> str:
-    return "other" if kind is None else f"word{kind}"
+def _file(folder: Path, kind: Kind, part: int, number: int, what: str) -> Path:
+    return folder / f"{kind.name}-{part}-{number:04}-{what}.npy"
 
 
-def _make(job: tuple[Path, int | None, int, int, int]) -> None:
+def _make(job: tuple[Path, Kind, int, int, int]) -> None:
     folder, kind, part, number, seed = job
     seen = np.empty((PER_FILE, WINDOWS, design.FEATURES), np.uint8)
-    ends = np.empty(PER_FILE, np.int32)
+    ends = np.full(PER_FILE, NO_WORD, np.int32)
     for n in range(PER_FILE):
-        random = np.random.default_rng([seed, 0 if kind is None else kind + 1, part, number * PER_FILE + n])
-        samples, ends[n] = segment(_materials[part], kind, random)
+        random = np.random.default_rng([seed, kind.seed, part, number * PER_FILE + n])
+        if kind.what == "near":
+            samples = sounding_like(_materials[part], kind.number, random)
+        else:
+            samples, ends[n] = segment(_materials[part], kind.number if kind.what == "word" else None, random)
         seen[n] = features(samples)
     for what, array in (("seen", seen), ("ends", ends)):  # the ends last: they say that the file is whole
         path = _file(folder, kind, part, number, what)
@@ -128,8 +157,8 @@ def _make(job: tuple[Path, int | None, int, int, int]) -> None:
 class Pool:
     """The segments of one kind in some parts, read from their files as they are asked for."""
 
-    def __init__(self, folder: Path, kind: int | None, parts: Sequence[int]) -> None:
-        files = [path for part in parts for path in sorted(folder.glob(f"{_named(kind)}-{part}-[0-9][0-9][0-9][0-9]-ends.npy"))]
+    def __init__(self, folder: Path, kind: Kind, parts: Sequence[int]) -> None:
+        files = [path for part in parts for path in sorted(folder.glob(f"{kind.name}-{part}-[0-9][0-9][0-9][0-9]-ends.npy"))]
         self._seen = [np.load(path.with_name(path.name.replace("-ends", "-seen")), mmap_mode="r") for path in files]
         self._ends = np.concatenate([np.load(path) for path in files])
 
@@ -204,12 +233,15 @@ def fit(task: Task, folder: Path, words: int, rounds: int, seed: int, done: Call
         done(course.rounds)
         return
     parts = [part for part in _parts(folder) if part != task.left_out]
-    pools = [Pool(folder, number, parts) for number in range(words)]
-    others = Pool(folder, None, parts)
+    pools = Pools(
+        [Pool(folder, Kind("word", number), parts) for number in range(words)],
+        [Pool(folder, Kind("near", number), parts) for number in range(words)],
+        Pool(folder, Kind("other"), parts),
+    )
     net = task.network(words)
-    batches: Batches = ListenerBatches(pools, others)
+    batches: Batches = ListenerBatches(pools)
     if task.look:
-        batches = LookBatches(pools, others, load_network(folder, Task(task.left_out), words))
+        batches = LookBatches(pools, load_network(folder, Task(task.left_out), words))
     seeds = [seed, 0 if task.left_out is None else task.left_out + 1]
     net = go_over(net, batches, course, path.with_suffix(".state"), seeds, done)
     part = path.with_suffix(".part")
@@ -230,18 +262,29 @@ class Batch:
     word: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Pools:
+    """What a network may know: for each word segments with it and with what only sounds like it; and other segments."""
+
+    words: Sequence[Pool]
+    near: Sequence[Pool]
+    others: Pool
+
+
 class ListenerBatches:
     """All the words alike, and what is none."""
 
-    def __init__(self, words: Sequence[Pool], others: Pool) -> None:
-        self._words, self._others = words, others
+    def __init__(self, pools: Pools) -> None:
+        self._pools = pools
 
     def loss(self, net: Network, ramped: float, random: np.random.Generator) -> Tensor:
         """Of a fresh batch. ramped: how far the weight of negatives has come, 0 to 1."""
-        shares = [len(share) for share in np.array_split(np.arange(POSITIVES), len(self._words))]
-        taken = [pool.take(random.integers(0, len(pool), n)) for pool, n in zip(self._words, shares, strict=True)]
-        taken.append(self._others.take(random.integers(0, len(self._others), NEGATIVES)))
-        word = np.repeat(np.arange(len(shares) + 1), [*shares, NEGATIVES])
+        words = len(self._pools.words)
+        shares, near = ([len(share) for share in np.array_split(np.arange(count), words)] for count in (POSITIVES, NEAR))
+        pools = [*self._pools.words, *self._pools.near, self._pools.others]
+        counts = [*shares, *near, NEGATIVES]
+        taken = [pool.take(random.integers(0, len(pool), n)) for pool, n in zip(pools, counts, strict=True)]
+        word = np.repeat(np.arange(words + 1), [*shares, sum(near) + NEGATIVES])
         seen, ends = (np.concatenate(part) for part in zip(*taken, strict=True))
         return batch_loss(net, Batch(seen, ends, word), ramped, random)
 
@@ -249,16 +292,21 @@ class ListenerBatches:
 class LookBatches:
     """What a second look hears: words that have just ended, and the places at which its listener came nearest to waking."""
 
-    def __init__(self, words: Sequence[Pool], others: Pool, listener: Network) -> None:
-        self._words = words
-        pools = [*words, others]
-        logits, steps = zip(*(highest(listener, pool) for pool in pools), strict=True)
+    def __init__(self, pools: Pools, listener: Network) -> None:
+        self._words = pools.words
+        of = [*pools.words, pools.others]
+        found = [highest(listener, pool) for pool in of]
+        words = range(len(pools.words))
         self._hard = [
-            Hardest([pool for n, pool in enumerate(pools) if n != word], *(
-                [found[word] for n, found in enumerate(of) if n != word] for of in (logits, steps)
-            ))
-            for word in range(len(words))
-        ]  # fmt: skip
+            Hardest(
+                [pool for n, pool in enumerate(of) if n != word],
+                [(logits[word], steps[word]) for n, (logits, steps) in enumerate(found) if n != word],
+                _LOOK_HARDEST,
+            )
+            for word in words
+        ]
+        near = [highest(listener, pool) for pool in pools.near]
+        self._near = [Hardest([pools.near[word]], [(near[word][0][word], near[word][1][word])], _LOOK_NEAREST) for word in words]
 
     def loss(self, net: Network, ramped: float, random: np.random.Generator) -> Tensor:
         """Of a fresh batch; nothing is ramped.
@@ -266,15 +314,21 @@ class LookBatches:
         To what sounds like a word only that word's output must say no: it may well be another.
         """
         taken, stops, word, said = [], [], [], []
-        for number, (pool, hard) in enumerate(zip(self._words, self._hard, strict=True)):
+        asked = NEGATIVES + NEAR
+        for number, pool in enumerate(self._words):
             segments, ends = pool.take(random.integers(0, len(pool), POSITIVES // len(self._words)))
             late = random.uniform(_EARLIEST_S, _LATEST_S, len(ends)) * RATE
-            like, steps = hard.take(NEGATIVES // len(self._words), random)
-            taken += [segments, like]
-            stops += [(ends + late) // 160 - 2, LISTENER.field + LISTENER.stride * steps + random.integers(-6, 7, len(steps))]
-            word += [number] * (len(ends) + len(steps))
-            said += [True] * len(ends) + [False] * len(steps)
-        seen = _up_to(np.concatenate(taken), np.concatenate(stops).astype(np.int64))
+            taken.append(segments)
+            stops.append(((ends + late) // 160 - 2).astype(np.int64))
+            of_word = asked // len(self._words)
+            near = round(_LOOK_NEAR * of_word)
+            for hard, count in ((self._hard[number], of_word - near), (self._near[number], near)):
+                like, steps = hard.take(count, random)
+                taken.append(like)
+                stops.append(LISTENER.field + LISTENER.stride * steps + random.integers(-6, 7, len(steps)))
+            word += [number] * (len(ends) + of_word)
+            said += [True] * len(ends) + [False] * of_word
+        seen = _up_to(np.concatenate(taken), np.concatenate(stops))
         if random.random() < _LOOK_SHORT:
             seen = seen[:, -int(random.integers(_LOOK_SHORTEST, LOOK_FRAMES + 1)) :]
         _mask(seen, random)
@@ -284,26 +338,31 @@ class LookBatches:
         weight = np.where(yes, 1.0, np.where(own, _LOOK_WEIGHT, _OTHER_WORD * np.array(said))).astype(np.float32)
         wanted = torch.from_numpy(yes.astype(np.float32))[:, :, None].expand_as(logits)
         loss = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(2)
-        return (loss * torch.from_numpy(weight)).sum() / float(weight.sum())
+        every = (loss * torch.from_numpy(weight)).sum() / float(weight.sum())
+        no = torch.from_numpy(own & ~np.array(said))
+        return every + torch.topk(loss[no], max(1, int(_LOOK_HARD_SHARE * int(no.sum())))).values.mean()
 
 
 Batches = ListenerBatches | LookBatches
 
 
+Found = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
 class Hardest:
     """The share of the segments, over all pools, that a listener takes most for a word.
 
-    logits, steps: for each pool the highest logit in each of its segments, and its step.
+    found: for each pool the highest logit in each of its segments, and its step.
     """
 
-    def __init__(self, pools: Sequence[Pool], logits: Sequence[NDArray[np.float32]], steps: Sequence[NDArray[np.int64]]) -> None:
+    def __init__(self, pools: Sequence[Pool], found: Sequence[Found], share: float) -> None:
         self._pools = pools
         which = np.repeat(np.arange(len(pools)), [len(pool) for pool in pools])
         at = np.concatenate([np.arange(len(pool)) for pool in pools])
-        count = max(min(NEGATIVES, len(at)), int(_LOOK_HARDEST * len(at)))
-        hardest = np.argsort(-np.concatenate(logits), kind="stable")[:count]
+        count = max(min(NEGATIVES, len(at)), int(share * len(at)))
+        hardest = np.argsort(-np.concatenate([logits for logits, _ in found]), kind="stable")[:count]
         self._at = [at[hardest[which[hardest] == number]] for number in range(len(pools))]
-        self._steps = [found[own] for found, own in zip(steps, self._at, strict=True)]
+        self._steps = [steps[own] for (_, steps), own in zip(found, self._at, strict=True)]
 
     def take(self, count: int, random: np.random.Generator) -> tuple[Seen, NDArray[np.int64]]:
         """`count` of them at random and their steps."""
@@ -319,7 +378,7 @@ class Hardest:
         return np.concatenate(seen), np.concatenate(steps)
 
 
-def highest(net: Network, pool: Pool) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def highest(net: Network, pool: Pool) -> Found:
     """The highest logit of each word in each segment, and its step: both (words, segments)."""
     logits, steps = [], []
     with torch.no_grad():
@@ -342,6 +401,7 @@ def go_over(net: Network, batches: Batches, course: Course, state: Path, seed: l
     optimiser = torch.optim.AdamW(net.parameters(), course.rate_most, weight_decay=_WEIGHT_DECAY)
     total = course.rounds * ROUND
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, course.rate_most, total_steps=total, pct_start=0.15)
+    net.half_products = design.half_is_faster()
     first, average = 0, {}
     if state.exists():
         held = torch.load(state, weights_only=True)

@@ -55,7 +55,7 @@ class Collection:
     negatives: list[Labelled]
     noise: list[Labelled]
     spoken: list[list[Sound]]
-    near: list[Sound] = field(default_factory=list)
+    near: list[list[Sound]] = field(default_factory=list)
     sentences: list[Sound] = field(default_factory=list)
     rooms: list[Sound] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Collection:
                 for real, synthetic in zip(self.positives, self.spoken, strict=True)
             ],
             speech=own(self.negatives) + self.sentences,
-            near=self.near,
+            near=self.near or [[] for _ in self.positives],
             noise=own(self.noise),
             rooms=self.rooms,
         )  # fmt: skip
@@ -119,15 +119,15 @@ def collect(
         raise InputError(f"negatives: no usable clips in {', '.join(map(str, negatives))}; wanted speech without the word")
     random = np.random.default_rng(seed)
     spoken: list[list[Labelled]] = [[] for _ in phrases]
-    near: list[Labelled] = []
+    near: list[list[Labelled]] = [[] for _ in phrases]
     sentences: list[Labelled] = []
     if tts:
         everyday = (resources.files("farfield.training") / "phrases" / "everyday.txt").read_text("utf-8").splitlines()
         for number, phrase in enumerate(phrases):
             spoken[number] = _spoken([f"{phrase.word}{mark}" for mark in ("", ".", "?", "!")], voices(_TTS_WORDS, random))
-            near += _spoken(list(phrase.near), voices(_TTS_NEAR if phrase.near else 0, random))
+            near[number] = _spoken(list(phrase.near), voices(_TTS_NEAR if phrase.near else 0, random))
         sentences = _spoken(everyday, voices(_TTS_SENTENCES, random))
-        done(f"{sum(map(len, spoken))} spoken words, {len(near)} near-misses, {len(sentences)} sentences")
+        done(f"{sum(map(len, spoken))} spoken words, {sum(map(len, near))} near-misses, {len(sentences)} sentences")
     made = augment.rooms(_ROOMS, seed)
     done(f"{len(made)} rooms")
     for number, found in enumerate(said):  # without recordings, synthetic voices take the people's place
@@ -135,10 +135,9 @@ def collect(
             said[number], spoken[number] = spoken[number], []
     if not others:
         others, sentences = sentences, []
-    return Collection(
-        said, others, noises, [_samples(clips_of) for clips_of in spoken], _samples(near), _samples(sentences), made, skipped,
-        share_out([*said, others, noises], seed),
-    )  # fmt: skip
+    synthetic, like = ([_samples(clips_of) for clips_of in each] for each in (spoken, near))
+    parts = share_out([*said, others, noises], seed)
+    return Collection(said, others, noises, synthetic, like, _samples(sentences), made, skipped, parts)
 
 
 def share_out(groups: Sequence[Sequence[Labelled]], seed: int) -> dict[str, int]:

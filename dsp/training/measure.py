@@ -1,10 +1,11 @@
 """How often a word is missed, how often something else wakes, and how late it is decided, on people not trained on.
 
-Every part of the people is heard by a network that was trained on the others; the counts of all parts are added up.
+Every part of the people is heard by a network that was trained on the others; the counts of all parts are added up. Hours are
+those in which so much is said where somebody speaks SPEECH_SHARE of the time, as in the streams of `farfield eval`.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from farfield import kernels
 from farfield.evaluation.curve import LATEST_S, decisions, miss_interval, rate_interval
+from farfield.evaluation.streams import gain_to
 from farfield.look import LOOK_FRAMES, Verifier
 from farfield.model import Model
 from farfield.profile import RATE
@@ -22,11 +24,14 @@ from farfield.training.clips import word_span
 from farfield.training.material import HeldOut
 
 CONDITIONS = ("clean", "noise at 10 dB", "room")
+SPEECH_SHARE = 0.2
 _LEAD, _TRAIL = RATE // 2, 3 * RATE // 4
+_PEAK = 0.5  # of full scale, of what is heard over noise
 _WINDOWS = (3, 4, 5, 6, 8)
 _LOOK_WINDOWS = (3, 5)
 _THRESHOLDS = np.round([*np.arange(0.02, 0.98, 0.01), *np.arange(0.98, 0.9975, 0.0025)], 4)
-_LOOK_THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
+_OPENING = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # a listener's thresholds that a second look may be put behind
+_LOOK_THRESHOLDS = np.arange(3, 256) / 256  # all that eight bits can exceed
 Features = NDArray[np.uint16]
 
 
@@ -50,7 +55,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Streams:
-    """What is heard of one part's people: the word in every condition, and `hours` without it."""
+    """What is heard of one part's people: the word in every condition, and what is said in `hours` without it."""
 
     words: list[Said]
     others: list[Features]
@@ -74,7 +79,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Setting:
-    """How scores are read: which of the models' variants, steps in the moving average, threshold."""
+    """How scores are read: which of the models' variants, steps in the moving average, threshold; with a second look its own."""
 
     variant: int
     smoothing_steps: int
@@ -120,7 +125,7 @@ def looked(of: Sequence[Scored], model: Model) -> Sequence[Scored]:
 
     def looks(scores: Sequence[Scores], features: Features) -> Looks:
         found = np.zeros(len(scores[0]))
-        asked = np.any([track(own, model.stride, n).p > _THRESHOLDS[0] for own in scores for n in _LOOK_WINDOWS], axis=0)
+        asked = np.any([track(own, model.stride, n).p > _OPENING[0] for own in scores for n in _LOOK_WINDOWS], axis=0)
         for step in np.flatnonzero(asked).tolist():
             end = (step + 1) * model.stride
             found[step] = verifier.look(features[max(0, end - LOOK_FRAMES) : end]).second_look
@@ -157,8 +162,8 @@ def streams(held: HeldOut, other_words: Sequence[Sound], rooms: list[Sound], see
         if condition == CONDITIONS[1]:
             noise = noises[random.integers(len(noises))]
             noise = np.resize(np.roll(noise, -int(random.integers(len(noise)))), len(clean))
-            scale = augment.speech_level(clean) * 10 ** (-10 / 20) / (np.sqrt(np.mean(noise**2)) + 1e-9)
-            clean = clean + scale * noise
+            clean = gain_to(clean, 1.0) * clean + gain_to(noise, 10 ** (-10 / 10)) * noise
+            clean = _PEAK * clean / (np.abs(clean).max() + 1e-9)
         elif condition == CONDITIONS[2]:
             clean = augment.in_room(clean, rooms[random.integers(len(rooms))])
             clean = 0.1 * clean / (np.abs(clean).max() + 1e-9)
@@ -175,7 +180,7 @@ def streams(held: HeldOut, other_words: Sequence[Sound], rooms: list[Sound], see
     others = [changed(clip.samples, kind) for kind in CONDITIONS for clip in held.negatives]
     others += [augment.to_int16(sound) for sound in (*other_words, *noises)]
     heard = np.concatenate(others) if others else np.zeros(0, np.int16)
-    return Streams(words, [kernels.Features().process(heard)] if others else [], len(heard) / RATE / 3600)
+    return Streams(words, [kernels.Features().process(heard)] if others else [], len(heard) / RATE / 3600 / SPEECH_SHARE)
 
 
 def figures(of: Sequence[Scored], model: Model, setting: Setting) -> Figures:
@@ -214,43 +219,52 @@ def choose(variants: Sequence[Sequence[Scored]], model: Model, wakes_per_hour: f
 
 
 def choose_look(variants: Sequence[Sequence[Scored]], model: Model, wakes_per_hour: float) -> tuple[Setting, Figures]:
-    """The same with a second look: its threshold, and a listener's setting that may be laxer then. variants: as of `looked`."""
+    """The same with a second look: its threshold, and what opens a candidate. variants: as of `looked`."""
     tried = (
-        (of, Setting(variant, window, 0.0, threshold))
-        for (variant, of), window, threshold in itertools.product(enumerate(variants), _LOOK_WINDOWS, _LOOK_THRESHOLDS)
+        (of, Setting(variant, window, opening, 0.0))
+        for (variant, of), window, opening in itertools.product(enumerate(variants), _LOOK_WINDOWS, _OPENING)
     )
     return _least(tried, model, wakes_per_hour)
+
+
+def _deciding(setting: Setting) -> tuple[NDArray[np.float64], Callable[[float], Setting]]:
+    """The thresholds that decide, rising, and what makes a setting of each: the look's, where there is one."""
+    if setting.look_threshold is None:
+        return _THRESHOLDS, lambda threshold: replace(setting, threshold=threshold)
+    return _LOOK_THRESHOLDS, lambda threshold: replace(setting, look_threshold=threshold)
 
 
 def _least(tried: Iterable[tuple[Sequence[Scored], Setting]], model: Model, wakes_per_hour: float) -> tuple[Setting, Figures]:
     best: tuple[tuple[bool, float, float], Setting, Figures] | None = None
     for of, setting in tried:
         most = wakes_per_hour * sum(part.on.hours for part in of)
-        low, high = 0, len(_THRESHOLDS) - 1  # the lowest threshold that keeps to the rate; above it only misses grow
+        thresholds, at = _deciding(setting)
+        low, high = 0, len(thresholds) - 1  # the lowest threshold that keeps to the rate; above it only misses grow
         while low < high:
             middle = (low + high) // 2
-            if woken(of, model, replace(setting, threshold=_THRESHOLDS[middle])) > most:
+            if woken(of, model, at(float(thresholds[middle]))) > most:
                 low = middle + 1
             else:
                 high = middle
-        at = replace(setting, threshold=float(_THRESHOLDS[low]))
-        found = figures(of, model, at)
+        chosen = at(float(thresholds[low]))
+        found = figures(of, model, chosen)
         over = found.woken > most
-        rank = (over, found.woken if over else found.miss, -found.woken if over else -at.threshold)
+        rank = (over, found.woken if over else found.miss, -found.woken if over else found.woken)
         if best is None or rank < best[0]:
-            best = (rank, at, found)
+            best = (rank, chosen, found)
     assert best is not None
     return best[1:]
 
 
 def calibration(of: Sequence[Scored], model: Model, setting: Setting) -> list[list[float]]:
-    """Pairs (threshold, false accepts an hour), thresholds rising, rates falling; each where the rate changes."""
+    """Pairs (deciding threshold, false accepts an hour), thresholds rising, rates falling; each where the rate changes."""
     hours = sum(part.on.hours for part in of)
     pairs: list[list[float]] = []
     most = 0.0
-    for threshold in reversed(_THRESHOLDS.tolist()):
-        count = woken(of, model, replace(setting, threshold=threshold))
-        most = max(most, round(count / hours, 3) if hours else 0.0)
+    thresholds, at = _deciding(setting)
+    for threshold in reversed(thresholds.tolist()):
+        count = woken(of, model, at(threshold))
+        most = max(most, round(count / hours, 4) if hours else 0.0)
         if pairs and pairs[-1][1] == most:
             pairs.pop()
         pairs.append([threshold, most])
@@ -266,6 +280,7 @@ def as_card(found: Figures) -> dict[str, Any]:
         "miss_rate_95": [round(x, 4) for x in miss_interval(sum(found.missed.values()), sum(found.asked.values()))],
         "false_accepts": found.woken,
         "hours": round(found.hours, 3),
+        "speech_share": SPEECH_SHARE,
         "false_accepts_per_hour_95": [round(x, 2) for x in rate_interval(found.woken, found.hours)],
         "latency_ms": {"median": round(float(np.median(late))), "p95": round(float(np.percentile(late, 95)))},
     }

@@ -48,11 +48,11 @@ class Word:
 
 @dataclass(frozen=True)
 class Material:
-    """What segments are mixed from. noise may be empty."""
+    """What segments are mixed from. near: for each word what synthetic voices say that sounds like it. noise may be empty."""
 
     words: list[Word]
     speech: list[Sound]
-    near: list[Sound]
+    near: list[list[Sound]]
     noise: list[Sound]
     rooms: list[Sound]
 
@@ -70,6 +70,13 @@ def segment(material: Material, word: int | None, random: np.random.Generator) -
         return _heard(material, _talk(material, random), False, random), NO_WORD
     track, end = _with_word(material, material.words[word], random)
     return _heard(material, track, True, random), end
+
+
+def sounding_like(material: Material, word: int, random: np.random.Generator) -> NDArray[np.int16]:
+    """Samples (int16, FRAMES) with something that only sounds like the word of that number."""
+    clip, _ = _another_voice(_like(material, word, random), random)
+    track, _ = _placed(material, _faded(clip), len(clip), random)
+    return _heard(material, track, True, random)
 
 
 def _heard(material: Material, track: Sound, word: bool, random: np.random.Generator) -> NDArray[np.int16]:
@@ -97,7 +104,11 @@ def _with_word(material: Material, word: Word, random: np.random.Generator) -> t
     start, end = int(clip.start / tempo), int(clip.end / tempo)
     margin = int(random.choice([0.03, 1.0]) * RATE)  # the word alone, or with what else its clip holds
     said, start, end = said[max(0, start - margin) : end + margin], min(start, margin), end - max(0, start - margin)
-    said = _faded(said / (augment.speech_level(said) + 1e-9))
+    return _placed(material, _faded(said / (augment.speech_level(said) + 1e-9)), end, random)
+
+
+def _placed(material: Material, said: Sound, end: int, random: np.random.Generator) -> tuple[Sound, int]:
+    """A segment's track with the clip somewhere in it, now and then between other speech, and where in it the clip's `end` is."""
     stop = int(random.uniform(0.9 if random.random() < 0.15 else 2.0, 2.95) * RATE)
     said = said[max(0, end - stop) :]
     end = min(end, stop)
@@ -110,6 +121,26 @@ def _with_word(material: Material, word: Word, random: np.random.Generator) -> t
     if random.random() < 0.4:
         _lay(track, _talk(material, random), first + end + int(random.uniform(0.0, 0.5) * RATE), FRAMES)
     return track, first + end
+
+
+def _like(material: Material, word: int, random: np.random.Generator) -> Sound:
+    """A near-miss in a synthetic voice, or a person's word taken apart: its beginning that goes on as other speech does, its end
+    after other speech, or its end before its beginning. Level 1."""
+    near, own = material.near[word], material.words[word]
+    if near and random.random() < 0.5:
+        clip = near[random.integers(len(near))]
+        return np.asarray(clip / augment.speech_level(clip), np.float32)
+    said = own.said(random)
+    whole = said.samples[said.start : said.end]
+    whole = whole / augment.speech_level(whole)
+    kind = random.integers(3)
+    cut = int(len(whole) * random.uniform(0.35, 0.65))
+    other = material.speech[random.integers(len(material.speech))]
+    at = int(random.integers(max(1, len(other) - RATE // 2)))
+    other = other[at : at + int(random.uniform(0.1, 0.5) * RATE)]
+    other = other / augment.speech_level(other) * (random.random() < 0.8)
+    first, then = ((whole[:cut], other), (other, whole[cut:]), (whole[cut:], whole[:cut]))[kind]
+    return np.concatenate([_faded(first), _faded(then)])
 
 
 def _lay(track: Sound, talk: Sound, start: int, stop: int) -> None:
@@ -149,8 +180,9 @@ def _another_voice(clip: Sound, random: np.random.Generator) -> tuple[Sound, flo
 def _not_a_word(material: Material, random: np.random.Generator) -> Sound:
     """A stretch of speech: as it was said, a near-miss, cut to pieces in another order, or one part of a word alone."""
     kind = random.random()
-    if kind < 0.2 and material.near:
-        return material.near[random.integers(len(material.near))]
+    near = [clip for of_word in material.near for clip in of_word] if kind < 0.2 else []
+    if near:
+        return near[random.integers(len(near))]
     if kind < 0.27:
         word = material.words[random.integers(len(material.words))].said(random)
         middle = word.start + int((word.end - word.start) * random.uniform(0.4, 0.6))

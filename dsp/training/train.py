@@ -19,12 +19,13 @@ from farfield.errors import InputError
 from farfield.model import LOOK, Model
 from farfield.training import augment, export, measure
 from farfield.training.clips import word_span
-from farfield.training.fit import LOOK_STEPS, PER_FILE, ROUND, Progress, Task, fit_all, load_network, make_segments
+from farfield.training.fit import LOOK_STEPS, PER_FILE, ROUND, Counts, Progress, Task, fit_all, load_network, make_segments
 from farfield.training.material import PARTS, Collection, Phrase, collect
 from farfield.training.network import weight_count
 
-WAKES_PER_HOUR = 1.0
-"""What thresholds are chosen for, in speech almost without pause: a fifth of it where one speaks a fifth of the time."""
+WAKES_PER_HOUR = 0.1
+"""What thresholds are chosen for, where somebody speaks a fifth of the time."""
+_ALONE_PER_HOUR = 0.5  # for a listener without its second look, which at the rate above would miss too much
 STRICTER = (0.0, 2.0, 4.0, 6.0)
 """Taken off the logits in turn, so that the scores' 8 bits resolve what lies around the threshold."""
 _ROOMS_TO_MEASURE = 30
@@ -45,8 +46,13 @@ class Recipe:
     tts: bool
     seed: int = 1
     rounds: int = 24
-    others: int = 30_000
+    others: int = 45_000
     words: int = 6_000
+
+    @property
+    def segments(self) -> Counts:
+        """How many of each kind: of what only sounds like a word, a quarter of those with it."""
+        return Counts(self.others, self.words, self.words // 4)
 
     def described(self) -> dict[str, Any]:
         """As JSON values, folders by their last two names."""
@@ -87,7 +93,7 @@ def train(recipe: Recipe, work: Path, notes: Mapping[str, Any], say: Callable[[s
         say(f"left out: {line}")
     (work / "parts.json").write_text(json.dumps(material.part_of, indent=0, sort_keys=True), "utf-8")
     parts = [material.material(part) for part in range(PARTS)]
-    make_segments(parts, work, (recipe.others, recipe.words), recipe.seed, progress)
+    make_segments(parts, work, recipe.segments, recipe.seed, progress)
     fit_all(work, len(recipe.phrases), [*range(PARTS), None], recipe.rounds, recipe.seed, progress)
     say("measuring")
     rooms = augment.rooms(_ROOMS_TO_MEASURE, recipe.seed + 1)
@@ -150,8 +156,8 @@ def finish(
     both, both_found = measure.choose_look(of, plain, WAKES_PER_HOUR)
     helps = both_found.miss < alone_found.miss
     variant = kinds[both.variant] if helps else alone.variant
-    if helps:  # then the listener by itself is this one, not the one that would be better by itself
-        alone, alone_found = measure.choose([variants[variant]], plain, WAKES_PER_HOUR)
+    # By itself the listener is this one, not the one that would be better by itself.
+    alone, alone_found = measure.choose([variants[variant]], plain, _ALONE_PER_HOUR)
 
     common = {"made_by": f"farfield {__version__}", "recipe": recipe.described(), **notes}
     card = common | {
@@ -188,7 +194,7 @@ def _counted(recipe: Recipe, material: Collection, number: int) -> dict[str, int
     """What it was trained on, in clips. Synthetic voices in the place of people count as what they are."""
     people = bool(recipe.phrases[number].positives), bool(recipe.negatives)
     word, others = material.positives[number], material.negatives
-    voices = [material.spoken[number], material.near, material.sentences]
+    voices = [material.spoken[number], *material.near, material.sentences]
     return {
         "word": len(word) if people[0] else 0,
         "other_speech": len(others) if people[1] else 0,

@@ -29,8 +29,8 @@ def simple_material(**changes):
     given = {
         "words": [segments.Word([segments.Said(word, 4_800, 14_400)], [])],
         "speech": [tone(200, 2.0), tone(300, 1.0)],
-        "near": [],
         "noise": [tone(500, 1.5)],
         "rooms": [np.eye(1, 800, 8, dtype=np.float32)[0]],
     }
-    return segments.Material(**(given | changes))
+    given |= changes
+    return segments.Material(**{"near": [[] for _ in given["words"]], **given})

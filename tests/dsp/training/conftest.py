@@ -25,7 +25,7 @@ def tiny(monkeypatch):
     for module in (fit, train):
         monkeypatch.setattr(module, "ProcessPoolExecutor", InProcess)
     monkeypatch.setattr(os, "nice", lambda by: 0)
-    for name, value in {"PER_FILE": 6, "ROUND": 2, "POSITIVES": 6, "NEGATIVES": 8}.items():
+    for name, value in {"PER_FILE": 6, "ROUND": 2, "POSITIVES": 6, "NEGATIVES": 6, "NEAR": 2}.items():
         monkeypatch.setattr(fit, name, value)
     for name, value in {"_TTS_WORDS": 4, "_TTS_NEAR": 4, "_TTS_SENTENCES": 4, "_ROOMS": 2}.items():
         monkeypatch.setattr(material, name, value)

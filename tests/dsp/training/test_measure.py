@@ -106,7 +106,9 @@ def test_a_second_look_lets_the_threshold_be_lower():
     assert measure.choose([[part]], model, 0.0)[1].miss == 1, "without it"
     setting, found = measure.choose_look([[part]], model, 0.0)
     assert (found.miss, found.woken) == (0, 0) and setting.threshold < 0.6 and 0.3 <= setting.look_threshold < 0.7
-    assert measure.calibration([part], model, setting)[0][1] == 0.0 < measure.calibration([part], model, alone)[0][1]
+    pairs = measure.calibration([part], model, setting)
+    assert [rate for _, rate in pairs] == [1.0, 0.0] and pairs[1][0] == pytest.approx(0.3, abs=0.005), "of the look's threshold"
+    assert measure.calibration([part], model, alone)[0][1] == 1.0
     _, deaf = heard(0.01, 0.8)
     deaf = replace(deaf, words_looked=part.words_looked, others_looked=part.others_looked)
     assert measure.choose_look([[deaf], [part]], model, 0.0)[0].variant == 1
@@ -119,7 +121,7 @@ def test_looks_are_those_of_the_verifier_where_any_listener_asks():
     features = measure.kernels.Features().process(sound)
     on = measure.Streams([measure.Said("clean", features, 0, 100)], [features], 1.0)
     of = [measure.scored(one, on) for one in (model, stricter)]
-    asked = np.any([measure.track(one.words[0], model.stride, n).p > measure._THRESHOLDS[0]
+    asked = np.any([measure.track(one.words[0], model.stride, n).p > measure._OPENING[0]
                     for one in of for n in measure._LOOK_WINDOWS], axis=0)  # fmt: skip
     both = measure.looked(of, replace(model, second_look=random_model(3)))
     verifier = Verifier(model, random_model(3))
@@ -163,7 +165,14 @@ def test_held_out_clips_are_heard_in_every_condition(monkeypatch):
     for word, samples in zip(on.words, kept, strict=False):
         assert abs(word.start - (8_000 + 4_800)) <= 480 and abs(word.end - (8_000 + 12_800)) <= 480
         assert len(samples) == len(sound) + RATE // 2 + 3 * RATE // 4
-    snr_db = 20 * np.log10(augment.speech_level(clean) / np.sqrt(np.mean((noisy - clean) ** 2)))
-    assert snr_db == pytest.approx(10, abs=0.3)
+    noise = noisy - clean * (noisy @ clean) / (clean @ clean)
+
+    def loudest(sound):
+        return max(np.mean(sound[at : at + 2_048] ** 2) for at in range(0, len(sound), 2_048))
+
+    assert 10 * np.log10(loudest(noisy - noise) / loudest(noise)) == pytest.approx(10, abs=0.5)
+    assert np.abs(noisy).max() == pytest.approx(16_384, abs=2)
     assert np.abs(far).max() == pytest.approx(3_277, abs=2)
-    assert on.hours * 3600 * RATE == len(sound) * 8 == len(kept[3]) and len(on.others) == 1
+    assert (
+        on.hours * 3600 * RATE * 0.2 == pytest.approx(len(sound) * 8) and len(sound) * 8 == len(kept[3]) and len(on.others) == 1
+    )

@@ -58,3 +58,36 @@ def test_people_are_heard_more_often_than_voices():
     share = np.mean([word.said(random) is said[0] for _ in range(2_000)])
     assert share == pytest.approx(0.7, abs=0.05)
     assert segments.Word([], [said[1]]).said(random) is said[1] and segments.Word([said[0]], []).said(random) is said[0]
+
+
+def distance_to(whole, heard):
+    """How far a stretch is from holding the whole: 1 minus the largest normalised correlation."""
+    products = np.correlate(heard, whole, "valid")
+    levels = np.sqrt(np.convolve(heard**2, np.ones(len(whole)), "valid") * np.sum(whole**2)) + 1e-9
+    return 1 - float(np.max(np.abs(products) / levels))
+
+
+def test_what_sounds_like_a_word_is_never_the_word():
+    """A sweep stands for the word: of all that is made of it, nothing holds it whole; half is what synthetic voices say."""
+    t = np.arange(6_400) / 16_000
+    sweep = (0.3 * np.sin(2 * np.pi * (300 * t + 4_000 * t**2))).astype(np.float32)
+    said = segments.Said(np.concatenate([quiet(0.2), sweep, quiet(0.2)]), 3_200, 9_600)
+    material = simple_material(words=[segments.Word([said], [])], near=[[tone(1_234, 0.5)]])
+    voices = 0
+    for number in range(60):
+        clip = segments._like(material, 0, np.random.default_rng(number))
+        if np.abs(np.fft.rfft(clip, 16_000)).argmax() == 1_234:
+            voices += 1
+        else:
+            assert distance_to(sweep, clip) > 0.2, number
+    assert 18 <= voices <= 42
+    assert distance_to(sweep, np.concatenate([quiet(0.1), sweep])) < 0.01, "planted: the word itself would be seen"
+
+
+def test_segments_of_what_sounds_like_a_word_are_reproducible():
+    made_twice = [
+        [segments.sounding_like(simple_material(), 0, np.random.default_rng(number)) for number in range(8)] for _ in range(2)
+    ]
+    assert all(one.tobytes() == other.tobytes() for one, other in zip(*made_twice, strict=True))
+    assert all(one.dtype == np.int16 and one.shape == (segments.FRAMES,) and np.abs(one).max() > 0 for one in made_twice[0])
+    assert len({one.tobytes() for one in made_twice[0]}) == 8

@@ -116,6 +116,7 @@ def test_a_second_look_ships_where_it_helps(tiny, folders, monkeypatch):
         if model.second_look:
             assert (model.threshold, model.smoothing_steps) == (0.25, 3)
             assert model.threshold != load_model(folders / "out1" / "m.safetensors", second_look=False).threshold
+            assert model.deciding_threshold == 0.3
             assert (model.second_look.threshold, model.second_look.smoothing_steps) == (0.3, fit.LOOK_STEPS)
             assert model.second_look.card["calibration"]
 
