@@ -9,7 +9,7 @@ import click
 
 from farfield.cli.shared import as_json, need, note, progress_bar, second_look
 from farfield.errors import InputError
-from farfield.model import load_model
+from farfield.model import Model, load_model
 
 _path = click.Path(path_type=Path)
 
@@ -49,6 +49,9 @@ def _ratio(value: str) -> float:
               help="Rate of false accepts to find the threshold for; repeatable.")  # fmt: skip
 @click.option("--threshold", type=click.FloatRange(0, 1, max_open=True), help="[default: the model's own]")
 @second_look
+@click.option("--cross-validated", type=_path, metavar="WORK",
+              help="Work folder of `farfield train`: NAME is then a word of it, and each person's clips are heard by the model "
+                   "that was not trained on them.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True)
 @click.option("--executor", default="2", show_default=True, metavar="N|dask:ADDRESS", help="Processes here, or a Dask cluster.")
 @click.option("--plot", type=_path, metavar="OUT.png", help="Draw misses against false accepts.")
@@ -67,6 +70,7 @@ def evaluate(
     rates: tuple[float, ...],
     threshold: float | None,
     second_look: bool,
+    cross_validated: Path | None,
     seed: int,
     executor: str,
     plot: Path | None,
@@ -83,22 +87,33 @@ def evaluate(
     Farther is more reverberant, and not quieter: levels and ratios are those at the microphone.
     """
     need("scipy", "scipy", "eval")
+    from dataclasses import replace
+
     from farfield.evaluation import rooms as places
     from farfield.evaluation import run
-    from farfield.evaluation.streams import Conditions, parts
+    from farfield.evaluation.held_out import HeldOut, held_out
+    from farfield.evaluation.streams import Conditions, Part, parts
 
-    listened = load_model(model, second_look=second_look)
-    if threshold is not None:
-        listened = listened.deciding_at(threshold)
     if plot is not None:
         need("matplotlib", "matplotlib", "eval")
     if any(room.startswith("sim:") for room in rooms):
         need("pyroomacoustics", "pyroomacoustics", "eval")
     conditions = Conditions(snr_db or (10.0,), peak_dbfs, speech_share, tuple(places.rooms(rooms, seed)))
-    work = parts(_sounds(positives), _sounds(negatives), _sounds(noise), conditions, seed, hours=hours)
+    sounds = [_sounds(folders) for folders in (positives, negatives, noise)]
+    if cross_validated is None:
+        groups = [HeldOut(load_model(model, second_look=second_look), *(tuple(path for _, path in group) for group in sounds))]
+    else:
+        groups = held_out(cross_validated, model, *sounds, second_look=second_look)
+    work: list[Part] = []
+    models: list[Model] = []
+    for group in groups:
+        listened = group.model if threshold is None else group.model.deciding_at(threshold)
+        made = parts(group.words, group.others, group.noise, conditions, seed, hours=hours and hours / len(groups))
+        work += [replace(part, number=len(work) + part.number) for part in made]
+        models += [listened] * len(made)
     kept = 0
     with run.executor(executor) as pool, progress_bar() as progress:
-        result = run.evaluate(listened, work, rates, pool, progress)
+        result = run.evaluate(listened, work, rates, pool, progress, models)
         if clips is not None:
             try:
                 kept = run.keep_clips(result, work, clips, pool)
@@ -123,17 +138,18 @@ def evaluate(
         print(f"{kept} clips of misses and false accepts: {clips}")
 
 
-def _sounds(folders: tuple[Path, ...]) -> list[Path]:
+def _sounds(folders: tuple[Path, ...]) -> list[tuple[Path, Path]]:
+    """The folders' sound files, each with its folder."""
     from farfield.training.clips import SUFFIXES
 
-    found: list[Path] = []
+    found: list[tuple[Path, Path]] = []
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; wanted one with sound clips")
         here = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
         if not here:
             raise InputError(f"{folder}: holds no sound clips; wanted {', '.join(sorted(SUFFIXES))} files")
-        found += here
+        found += [(folder, path) for path in here]
     return found
 
 

@@ -82,15 +82,21 @@ def looks(model: Model, samples: NDArray[np.int16], p: NDArray[np.float64]) -> N
 
 
 def evaluate(
-    model: Model, work: Sequence[Part], rates: Sequence[float], pool: Executor, progress: Callable[[str, int, int], None]
+    model: Model,
+    work: Sequence[Part],
+    rates: Sequence[float],
+    pool: Executor,
+    progress: Callable[[str, int, int], None],
+    models: Sequence[Model] | None = None,
 ) -> Evaluation:
     """All parts through the model. rates: false accepts an hour for which thresholds are looked up.
 
-    pool: any `concurrent.futures` executor; a part is a job, of which only names and the scores above the floor come back.
+    models: for each part the model that hears it, where they are several of the same word, read in the same way. pool: any
+    `concurrent.futures` executor; a part is a job, of which only names and the scores above the floor come back.
     InputError: no clip of the word, or none of other speech, could be used where the streams were made.
     """
     heard = []
-    for done, scored in enumerate(pool.map(score, work, [model] * len(work)), 1):
+    for done, scored in enumerate(pool.map(score, work, models or [model] * len(work)), 1):
         heard.append(scored)
         progress("streams", done, len(work))
     skipped = tuple(dict.fromkeys(line for scored in heard for line in scored.skipped))
