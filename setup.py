@@ -81,9 +81,18 @@ def extensions():
 
 
 setup(
-    packages=["farfield", "farfield.cli", "farfield.evaluation", "farfield.training", "farfield.hil", "farfield.kernels"],
+    packages=[
+        "farfield",
+        "farfield.board",
+        "farfield.cli",
+        "farfield.evaluation",
+        "farfield.training",
+        "farfield.hil",
+        "farfield.kernels",
+    ],
     package_dir={
         "farfield": "dsp",
+        "farfield.board": "dsp/board",
         "farfield.cli": "dsp/cli",
         "farfield.evaluation": "dsp/evaluation",
         "farfield.training": "dsp/training",
@@ -92,6 +101,7 @@ setup(
     },
     package_data={
         "farfield": ["py.typed", "profiles/*.toml", "models/*.safetensors"],
+        "farfield.board": ["PROTOCOL.md", "vectors.json"],
         "farfield.training": ["phrases/*.txt"],
         "farfield.hil": ["rooms/*/*"],
         "farfield.kernels": ["*.pyi", "*.pxd", "*.h"],

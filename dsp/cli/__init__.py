@@ -13,6 +13,7 @@ from farfield.cli.detect import detect
 from farfield.cli.devices import devices
 from farfield.cli.enhance import enhance, locate
 from farfield.cli.eval import evaluate
+from farfield.cli.listen import listen
 from farfield.cli.models import models
 from farfield.cli.owner import owner
 from farfield.cli.train import train
@@ -27,7 +28,7 @@ def cli() -> None:
     """The ear of a voice device: wake words out of raw microphones, on the device."""
 
 
-for command in (detect, enhance, locate, devices, models, evaluate, train, owner):
+for command in (listen, detect, enhance, locate, devices, models, evaluate, train, owner):
     cli.add_command(command)
 for installed in entry_points(group="farfield.commands"):  # the bench brings its own; this layer does not import it
     cli.add_command(installed.load())

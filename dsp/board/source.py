@@ -1,0 +1,240 @@
+"""A serial mic board as a source of blocks: what was lost on the way is a jump of the index, and counted."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TypeVar
+
+import numpy as np
+import serial
+
+from farfield.block import Block
+from farfield.board import wire
+from farfield.board.wire import Packet
+from farfield.errors import InputError
+from farfield.profile import RATE, Profile
+
+_POLL_S = 0.05  # how long a read waits for the first byte
+_ANSWER_S = 0.5  # how long an answer is waited for before a command is sent again
+_TRIES = 4
+_QUIET_S = 2.0  # without a frame for so long, a board that should be capturing is told to start again
+_AGAIN_S = 0.5  # between two attempts to open a line that went away
+Answer = TypeVar("Answer")
+
+
+@dataclass
+class Counts:
+    """What went wrong so far. Frames are those of the protocol; samples are per channel.
+
+    damaged: stretches of bytes that were no frame. contradictory: frames of another layout, or whose payload is none.
+    lost_frames: by their sequence. late: sent twice, or overtaken; thrown away. missing_samples: over all gaps within an epoch.
+    overruns: as the board counts them, over all epochs. epochs: begun after the first. reopened: times that the line went away
+    and came back.
+    """
+
+    damaged: int = 0
+    contradictory: int = 0
+    lost_frames: int = 0
+    late: int = 0
+    missing_samples: int = 0
+    overruns: int = 0
+    epochs: int = 0
+    reopened: int = 0
+
+
+class Assembler:
+    """Frames in, blocks out, each at its place on the capture clock. microphones, references: of every AUDIO frame."""
+
+    def __init__(self, microphones: int, references: int) -> None:
+        self.layout = microphones, references
+        self.counts = Counts()
+        self._epoch = 0
+        self._board_epoch: int | None = None  # that of the last block
+        self._index = self._overruns = 0
+        self._sequence: int | None = None  # that is expected next
+
+    def reopened(self) -> None:
+        """The line went away and came back: whatever the board calls its epoch, it is another."""
+        self.counts.reopened += 1
+        self._begin(None)
+
+    def take(self, packet: Packet, host_ns: int) -> Block | None:
+        """The block that an AUDIO frame makes; None for other frames, and for what is late or contradicts itself."""
+        audio = wire.parse_audio(packet.payload) if packet.type == wire.AUDIO else None
+        if packet.type == wire.AUDIO and (
+            audio is None or (audio.microphones, audio.samples.shape[1] - audio.microphones) != self.layout
+        ):
+            self.counts.contradictory += 1
+            return None
+        if audio is not None and packet.epoch != self._board_epoch:
+            if self._board_epoch is not None and (packet.epoch - self._board_epoch) % 65_536 > 32_768:
+                self.counts.late += 1  # of an epoch that is over
+                return None
+            if self._board_epoch is not None:
+                self._begin(packet.epoch)
+            self._board_epoch = packet.epoch
+        self._count_lost(packet.sequence)
+        if audio is None:
+            return None
+        end = audio.index + len(audio.samples)
+        if end <= self._index:
+            self.counts.late += 1
+            return None
+        first = max(audio.index, self._index)
+        self.counts.missing_samples += first - self._index
+        self.counts.overruns += (audio.overruns - self._overruns) % 2**32
+        self._index, self._overruns = end, audio.overruns
+        return Block(np.ascontiguousarray(audio.samples[first - audio.index :]), first, self._epoch, host_ns)
+
+    def _begin(self, board_epoch: int | None) -> None:
+        self.counts.epochs += 1
+        self._epoch += 1
+        self._board_epoch = board_epoch
+        self._index = self._overruns = 0
+        self._sequence = None
+
+    def _count_lost(self, sequence: int) -> None:
+        ahead = 0 if self._sequence is None else (sequence - self._sequence) % 2**32
+        if ahead < 2**31:
+            self.counts.lost_frames += ahead
+            self._sequence = (sequence + 1) % 2**32
+
+
+class SerialSource:
+    """A mic board on a serial port, opened exclusively, as blocks at 16 kHz in a profile's order of channels.
+
+    port: a device's name, or what pyserial takes for one. profile: the board must have as many microphones, and as many
+    references where the profile names any; `references` says how many there are.
+    `counts` says what went wrong so far; `about` is what the board says of itself. A context manager: leaving it stops the board.
+    InputError: no such port, one that is in use, no board that answers, one of another rate or layout. Used by one thread.
+    """
+
+    def __init__(self, port: str, profile: Profile) -> None:
+        self._port = port
+        self._wanted = len(profile.microphones), len(profile.references)
+        self._assembler = Assembler(0, 0)
+        self._sequence = 0
+        self._line: serial.Serial | None = None
+        try:
+            self._open()
+        except serial.SerialException as error:
+            self.close()
+            raise InputError(f"{port}: cannot be opened ({_reason(error)}); wanted a serial port that nobody else uses") from None
+        except InputError:
+            self.close()
+            raise
+
+    def __enter__(self) -> "SerialSource":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def counts(self) -> Counts:
+        """What went wrong so far."""
+        return self._assembler.counts
+
+    def close(self) -> None:
+        """Stop the board and let the port go."""
+        if self._line is not None:
+            with suppress(serial.SerialException, OSError):  # it may be gone already
+                self._send(wire.STOP)
+                self._line.flush()
+            self._line.close()
+            self._line = None
+
+    def blocks(self, stop: Callable[[], bool] = lambda: False, ended: Callable[[], bool] = lambda: False) -> Iterator[Block]:
+        """What the board captures. stop: asked all the time; ended: asked while the line is quiet, whether nothing will come.
+
+        A line that goes away is opened again, as often as it takes, and the stream goes on in a new epoch.
+        """
+        last_ns = time.monotonic_ns()
+        while not stop():
+            try:
+                packets = self._read()
+                now_ns = time.monotonic_ns()
+                for packet in packets:
+                    block = self._assembler.take(packet, now_ns)
+                    last_ns = now_ns
+                    if block is not None:
+                        yield block
+                if not packets and ended():
+                    return
+                if now_ns - last_ns > _QUIET_S * 1e9:
+                    last_ns = now_ns
+                    self._send(wire.START)
+            except (serial.SerialException, OSError):
+                if not self._again(stop):
+                    return
+                last_ns = time.monotonic_ns()
+
+    def _open(self) -> None:
+        self._decoder = wire.Decoder()
+        self._damaged_before = self.counts.damaged
+        self._line = serial.Serial(self._port, 115_200, timeout=_POLL_S, write_timeout=_ANSWER_S, exclusive=True)
+        about = self._ask(wire.ASK, lambda packet: wire.parse_about(packet.payload) if packet.type == wire.ABOUT else None)
+        if about is None:
+            raise InputError(f"{self._port}: nothing answers as a mic board does; wanted one that speaks version {wire.VERSION}")
+        microphones, references = self._wanted
+        if (about.rate, about.microphones, about.references) != (RATE, microphones, references or about.references):
+            raise InputError(
+                f"{self._port}: {about.name or 'the board'}: got {about.rate} Hz, {about.microphones} microphones and "
+                f"{about.references} references, wanted {RATE}, {microphones} and {references or 'any'} as in the profile"
+            )
+        self.about, self._wanted = about, (about.microphones, about.references)
+        self.microphones, self.references = self._assembler.layout = self._wanted
+
+        def done(packet: Packet) -> int | None:
+            return packet.payload[1] if packet.type == wire.DONE and packet.payload[:1] == bytes([wire.START]) else None
+
+        if self._ask(wire.START, done) != wire.OK:
+            raise InputError(f"{self._port}: {about.name or 'the board'} does not start; wanted a board that does")
+
+    def _ask(self, command: int, answer: Callable[[Packet], Answer | None]) -> Answer | None:
+        """Sends a command until it is answered; None where nothing answers. What comes before the answer is old."""
+        for _ in range(_TRIES):
+            self._send(command)
+            until = time.monotonic_ns() + int(_ANSWER_S * 1e9)
+            while time.monotonic_ns() < until:
+                for packet in self._read():
+                    found = answer(packet)
+                    if found is not None:
+                        return found
+        return None
+
+    def _again(self, stop: Callable[[], bool]) -> bool:
+        """Opens the line again once it is there; False where it was told to stop before."""
+        while not stop():
+            if self._line is not None:
+                self._line.close()
+                self._line = None
+            until = time.monotonic_ns() + int(_AGAIN_S * 1e9)
+            try:
+                self._open()
+            except (serial.SerialException, OSError, InputError):
+                while time.monotonic_ns() < until and not stop():
+                    time.sleep(_POLL_S)  # between attempts: there is nothing that could be waited for
+                continue
+            self._assembler.reopened()
+            return True
+        return False
+
+    def _read(self) -> list[Packet]:
+        assert self._line is not None
+        data = self._line.read(max(1, self._line.in_waiting))
+        packets = list(self._decoder.feed(data))
+        self.counts.damaged = self._damaged_before + self._decoder.damaged
+        return packets
+
+    def _send(self, command: int, payload: bytes = b"") -> None:
+        assert self._line is not None
+        self._line.write(wire.encode(Packet(command, 0, self._sequence, payload)))
+        self._sequence = (self._sequence + 1) % 2**32
+
+
+def _reason(error: serial.SerialException) -> str:
+    return os.strerror(error.errno) if error.errno else " ".join(str(error).split())[:120]
