@@ -29,8 +29,8 @@ def held_out(work: Path, word: str, words: Found, others: Found, noise: Found, *
     """For each part of a `farfield train` work folder, its model of the word and the part's files.
 
     words, others, noise: pairs of a folder, as it was given to `farfield train`, and a file in it. Speech whose transcript holds
-    a part of the word is left out, as it was there. InputError: a folder that is none, no such word in it, or someone who is in
-    no part, whom some model may have heard.
+    a part of the word, or that has none where others have, is left out, as it was there. InputError: a folder that is none, no
+    such word in it, or someone who is in no part, whom some model may have heard.
     """
     try:
         part_of = json.loads((work / PARTS).read_text("utf-8"))
@@ -39,7 +39,7 @@ def held_out(work: Path, word: str, words: Found, others: Found, noise: Found, *
     if not isinstance(part_of, dict) or not all(isinstance(part, int) for part in part_of.values()):
         raise InputError(f"{work / PARTS}: wanted an object of person: part")
     spoken = word.replace("_", " ").casefold().split()
-    others = [(folder, path) for folder, path in others if not set(spoken) & set(_said(folder, path))]
+    others = [(folder, path) for folder, path in others if not _may_say(spoken, folder, path)]
     found = []
     for part in sorted(set(part_of.values())):
         own = [tuple(path for folder, path in group if _part(folder, path, part_of) == part) for group in (words, others, noise)]
@@ -54,8 +54,9 @@ def _name(folder: Path, path: Path) -> str:
     return f"{folder.name}/{path.relative_to(folder)}"
 
 
-def _said(folder: Path, path: Path) -> list[str]:
-    return transcripts(folder).get(_name(folder, path), "").casefold().split()
+def _may_say(words: Sequence[str], folder: Path, path: Path) -> bool:
+    table, name = transcripts(folder), _name(folder, path)
+    return bool(table) and (name not in table or not set(words).isdisjoint(table[name].casefold().split()))
 
 
 def _part(folder: Path, path: Path, part_of: dict[str, int]) -> int:

@@ -173,9 +173,16 @@ def _labelled(folders: Sequence[Path], skipped: list[str]) -> list[Labelled]:
 
 
 def _spoken_of(name: str, folders: Sequence[Path], phrases: Sequence[Phrase], skipped: list[str]) -> bool:
-    """Whether its transcript holds a word of a wake phrase; then it is no example of speech without it."""
+    """Whether its transcript holds a word of a wake phrase; then it is no example of speech without it.
+
+    Nor is a clip that is missing from a table of transcripts: nobody knows what is said in it.
+    """
     for folder in folders:
-        text = transcripts(folder).get(name, "").casefold().split()
+        table = transcripts(folder)
+        if table and name.startswith(f"{folder.name}/") and name not in table:
+            skipped.append(f"{name}: has no transcript in {folder.name}.tsv, so that it may hold a wake word")
+            return True
+        text = table.get(name, "").casefold().split()
         for phrase in phrases:
             if any(word in text for word in phrase.word.casefold().split()):
                 skipped.append(f"{name}: says {' '.join(text)!r}, and {phrase.word!r} is the wake word")

@@ -56,11 +56,14 @@ def spoken_folders(tmp_path):
 
 
 def test_clips_that_say_the_word_are_no_negatives(tiny, spoken_folders):
-    (spoken_folders / "other.tsv").write_text("ann-0.wav\tLOOK IN THE MIRROR\nbob-1.wav\tMIRRORS ARE FINE\ncat-0.wav\tso smart\n")
+    (spoken_folders / "other.tsv").write_text(
+        "ann-0.wav\tLOOK IN THE MIRROR\nbob-1.wav\tMIRRORS ARE FINE\ncat-0.wav\tso smart\nann-1.wav\tgood day\ncat-1.wav\tno\n"
+    )
     phrases = [material.Phrase("smart mirror", (spoken_folders / "word",), ())]
     made, _ = collected(phrases, spoken_folders)
-    assert sorted(clip.name for clip in made.negatives) == [f"other/{n}.wav" for n in ("ann-1", "bob-0", "bob-1", "cat-1")]
-    assert len(made.skipped) == 2 and "'look in the mirror', and 'smart mirror' is the wake word" in made.skipped[0]
+    assert sorted(clip.name for clip in made.negatives) == [f"other/{n}.wav" for n in ("ann-1", "bob-1", "cat-1")]
+    assert any("bob-0.wav: has no transcript in other.tsv" in line for line in made.skipped)
+    assert len(made.skipped) == 3 and "'look in the mirror', and 'smart mirror' is the wake word" in made.skipped[0]
     assert made.spoken == [[]] and made.near == [[]] and not made.sentences, "no synthetic voice was asked for"
 
 
