@@ -26,7 +26,7 @@ from farfield.training.network import weight_count
 WAKES_PER_HOUR = 0.1
 """What thresholds are chosen for, where somebody speaks a fifth of the time."""
 _ALONE_PER_HOUR = 0.5  # for a listener without its second look, which at the rate above would miss too much
-STRICTER = (0.0, 2.0, 4.0, 6.0)
+STRICTER = (0.0, 3.0)
 """Taken off the logits in turn, so that the scores' 8 bits resolve what lies around the threshold."""
 _ROOMS_TO_MEASURE = 30
 _LOOK_LOWER = 4.0  # off a second look's logits, for the same reason: it is asked for much more certainty than a half
