@@ -31,8 +31,9 @@ _COLUMNS = {
 def evaluate_echo(folder: Path, tail_ms: int, change_s: float | None, plot: Path | None, as_json: bool) -> None:
     """Measure the echo canceller on recordings: mic and ref, and near where the talker is known, in DIR or folders in it.
 
-    ERLE is the power of the echo over what is left of it. Without near.flac a talker counts as echo. The linear stage alone is
-    measured; Speex's is held beside it where libspeexdsp is installed.
+    ERLE is the power of the echo over what is left of it. Without near.flac a talker counts as echo. The linear stage is
+    measured, with the delay and the clocks' drift that were found on the way taken out; Speex's is held beside it where
+    libspeexdsp is installed.
     """
     from farfield.evaluation import echo
 
@@ -58,9 +59,9 @@ def evaluate_echo(folder: Path, tail_ms: int, change_s: float | None, plot: Path
 def _print(found: list[dict[str, Any]]) -> None:
     """A row each, ours / Speex's; a column where some recording has the figure."""
     shown = {key: title for key, title in _COLUMNS.items() if any(told["ours"][key] is not None for told in found)}
-    table = Table("recording", "s", *shown.values(), title="ours / Speex")
+    table = Table("recording", "s", "delay, ms", "drift, ppm", *shown.values(), title="ours / Speex")
     for told in found:
-        table.add_row(told["recording"], f"{told['seconds']:.1f}", *(
+        table.add_row(told["recording"], f"{told['seconds']:.1f}", _figure(told["delay_ms"]), f"{told['drift_ppm']:.0f}", *(
             " / ".join(_figure(told[side][key]) for side in ("ours", "speex") if told[side] is not None) for key in shown
         ))  # fmt: skip
     Console(width=None if Console().is_terminal else 130).print(table)

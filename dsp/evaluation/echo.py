@@ -92,12 +92,15 @@ def _read(path: Path) -> Sound:
     return np.asarray(sound, np.float32)
 
 
-def ours(recording: Recording, tail: int) -> Sound:
-    """What the linear stage leaves of the microphone, in time with it."""
+def ours(recording: Recording, tail: int) -> tuple[Sound, float | None, float]:
+    """What aligner and linear stage leave of the microphone, in time with it; the delay in ms and the drift in ppm they found."""
+    aligner = kernels.Aligner(1, recording.ref.shape[1])
     canceller = kernels.EchoCanceller(1, recording.ref.shape[1], tail_samples=tail)
-    late = canceller.delay_samples
+    late = aligner.delay_samples + canceller.delay_samples
     mic, ref = (np.pad(x, ((0, late), (0, 0))) for x in (recording.mic[:, None], recording.ref))
-    return np.asarray(canceller.process(mic, ref)[late:, 0], np.float32)
+    left = canceller.process(*aligner.process(mic, ref))[late:, 0]
+    found = aligner.echo_samples
+    return np.asarray(left, np.float32), None if found is None else round(found * 1000 / RATE, 2), round(aligner.drift_ppm, 1)
 
 
 def measure(recording: Recording, left: Sound, change_s: float | None = None) -> Measured:
@@ -168,15 +171,18 @@ def _converged(erle: NDArray[np.float64]) -> float | None:
 
 
 def evaluate(folder: Path, tail: int, change_s: float | None = None) -> list[dict[str, Any]]:
-    """Each recording's figures, ours and Speex's (None where its library is not there)."""
+    """Each recording's figures, ours and Speex's (None where its library is not there), and the delay and drift found."""
     peer = speex.library()
     found = []
     for recording in recordings(folder):
+        left, delay_ms, drift_ppm = ours(recording, tail)
         theirs = None if peer is None else speex.cancel(peer, recording.mic, recording.ref, tail)
         found.append({
             "recording": recording.name,
             "seconds": round(len(recording.mic) / RATE, 2),
-            "ours": asdict(measure(recording, ours(recording, tail), change_s)),
+            "delay_ms": delay_ms,
+            "drift_ppm": drift_ppm,
+            "ours": asdict(measure(recording, left, change_s)),
             "speex": None if theirs is None else asdict(measure(recording, theirs, change_s)),
         })  # fmt: skip
     return found

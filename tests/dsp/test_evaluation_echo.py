@@ -66,7 +66,8 @@ def test_silence_has_figures_too():
 def test_our_canceller_comes_out_in_time_with_the_microphone():
     """Planted: a quiet reference, through which the microphone passes whole; one sample of delay would show."""
     recording, _ = planted(2)
-    left = echo.ours(echo.Recording("", recording.mic, 0 * recording.ref, None), 2048)
+    left, *found = echo.ours(echo.Recording("", recording.mic, 0 * recording.ref, None), 2048)
+    assert found == [None, 0]
     assert left.tobytes() == recording.mic.tobytes()
 
 
@@ -98,6 +99,8 @@ def test_the_command_tells_of_each_recording(tmp_path):
     found = run(tmp_path / "all", "--json", "--change-s", 2)
     told = [json.loads(line) for line in found.stdout.splitlines()]
     assert [one["recording"] for one in told] == ["known", "real"]
+    assert [one["delay_ms"] for one in told] == pytest.approx([0, 0], abs=5)
+    assert [one["drift_ppm"] for one in told] == pytest.approx([0, 0], abs=30)
     assert [one["seconds"] for one in told] == [4.0, 4.0]
     assert told[0]["ours"]["near_si_sdr_db"] > 8
     assert told[1]["ours"]["near_si_sdr_db"] is None
