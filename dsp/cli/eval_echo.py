@@ -26,9 +26,10 @@ _COLUMNS = {
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--tail-ms", type=click.IntRange(16, 512), default=128, show_default=True, help="Echo path that is learnt.")
 @click.option("--change-s", type=click.FloatRange(0.5), metavar="S", help="When the path, the delay or the level changes.")
+@click.option("--align/--no-align", default=True, show_default=True, help="Whether delay and drift are found and taken out.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="OUT.png", help="Draw ERLE by second.")
 @as_json
-def evaluate_echo(folder: Path, tail_ms: int, change_s: float | None, plot: Path | None, as_json: bool) -> None:
+def evaluate_echo(folder: Path, tail_ms: int, change_s: float | None, align: bool, plot: Path | None, as_json: bool) -> None:
     """Measure the echo canceller on recordings: mic and ref, and near where the talker is known, in DIR or folders in it.
 
     ERLE is the power of the echo over what is left of it. Without near.flac a talker counts as echo. The linear stage is
@@ -39,7 +40,7 @@ def evaluate_echo(folder: Path, tail_ms: int, change_s: float | None, plot: Path
 
     if plot is not None:
         need("matplotlib", "matplotlib", "eval")
-    found = echo.evaluate(folder, tail_ms * RATE // 1000, change_s)
+    found = echo.evaluate(folder, tail_ms * RATE // 1000, change_s, align)
     if any(told["speex"] is None for told in found):
         note("Speex is left out: its library is not installed (Debian: libspeexdsp1)")
     if plot is not None:
@@ -61,11 +62,11 @@ def _print(found: list[dict[str, Any]]) -> None:
     shown = {key: title for key, title in _COLUMNS.items() if any(told["ours"][key] is not None for told in found)}
     table = Table("recording", "s", "delay, ms", "drift, ppm", *shown.values(), title="ours / Speex")
     for told in found:
-        table.add_row(told["recording"], f"{told['seconds']:.1f}", _figure(told["delay_ms"]), f"{told['drift_ppm']:.0f}", *(
+        table.add_row(told["recording"], f"{told['seconds']:.1f}", _figure(told["delay_ms"]), _figure(told["drift_ppm"], 0), *(
             " / ".join(_figure(told[side][key]) for side in ("ours", "speex") if told[side] is not None) for key in shown
         ))  # fmt: skip
     Console(width=None if Console().is_terminal else 130).print(table)
 
 
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+def _figure(value: float | None, places: int = 1) -> str:
+    return "-" if value is None else f"{value:.{places}f}"

@@ -92,15 +92,22 @@ def _read(path: Path) -> Sound:
     return np.asarray(sound, np.float32)
 
 
-def ours(recording: Recording, tail: int) -> tuple[Sound, float | None, float]:
-    """What aligner and linear stage leave of the microphone, in time with it; the delay in ms and the drift in ppm they found."""
-    aligner = kernels.Aligner(1, recording.ref.shape[1])
+def ours(recording: Recording, tail: int, align: bool = True) -> tuple[Sound, float | None, float | None]:
+    """What the linear stage leaves of the microphone, in time with it; the delay in ms and the drift in ppm that were found.
+
+    align: whether the aligner goes before it, as in the chain; without it nothing is found.
+    """
     canceller = kernels.EchoCanceller(1, recording.ref.shape[1], tail_samples=tail)
-    late = aligner.delay_samples + canceller.delay_samples
+    aligner = kernels.Aligner(1, recording.ref.shape[1]) if align else None
+    late = canceller.delay_samples + (0 if aligner is None else aligner.delay_samples)
     mic, ref = (np.pad(x, ((0, late), (0, 0))) for x in (recording.mic[:, None], recording.ref))
-    left = canceller.process(*aligner.process(mic, ref))[late:, 0]
+    if aligner is not None:
+        mic, ref = aligner.process(mic, ref)
+    left = np.asarray(canceller.process(mic, ref)[late:, 0], np.float32)
+    if aligner is None:
+        return left, None, None
     found = aligner.echo_samples
-    return np.asarray(left, np.float32), None if found is None else round(found * 1000 / RATE, 2), round(aligner.drift_ppm, 1)
+    return left, None if found is None else round(found * 1000 / RATE, 2), round(aligner.drift_ppm, 1)
 
 
 def measure(recording: Recording, left: Sound, change_s: float | None = None) -> Measured:
@@ -170,12 +177,12 @@ def _converged(erle: NDArray[np.float64]) -> float | None:
     return None
 
 
-def evaluate(folder: Path, tail: int, change_s: float | None = None) -> list[dict[str, Any]]:
+def evaluate(folder: Path, tail: int, change_s: float | None = None, align: bool = True) -> list[dict[str, Any]]:
     """Each recording's figures, ours and Speex's (None where its library is not there), and the delay and drift found."""
     peer = speex.library()
     found = []
     for recording in recordings(folder):
-        left, delay_ms, drift_ppm = ours(recording, tail)
+        left, delay_ms, drift_ppm = ours(recording, tail, align)
         theirs = None if peer is None else speex.cancel(peer, recording.mic, recording.ref, tail)
         found.append({
             "recording": recording.name,

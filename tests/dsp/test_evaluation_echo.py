@@ -105,6 +105,9 @@ def test_the_command_tells_of_each_recording(tmp_path):
     assert told[0]["ours"]["near_si_sdr_db"] > 8
     assert told[1]["ours"]["near_si_sdr_db"] is None
     assert told[0]["ours"]["reconverged_s"] is not None
+    unaligned = json.loads(run(tmp_path / "all" / "known", "--json", "--no-align").stdout)
+    assert (unaligned["delay_ms"], unaligned["drift_ppm"]) == (None, None)
+    assert unaligned["ours"]["near_si_sdr_db"] > 8
     assert (told[0]["speex"] is None) == (speex.library() is None)
     table = run(tmp_path / "all" / "known", "--plot", tmp_path / "erle.png")
     assert table.exit_code == 0, table.output
