@@ -1,10 +1,15 @@
 """What the benchmarks share: sound to work on, CPU time of two sides in turn, and the row of the table that comes of it."""
 
 import math
+import os
+import re
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,3 +90,15 @@ def report(benchmark, name: str, peer: str, measured: Measured, seconds: float, 
 def figures(value: float, digits: int = 3) -> float:
     """`value` rounded to so many significant digits."""
     return round(value, digits - 1 - math.floor(math.log10(value))) if value > 0 else 0.0
+
+
+def instructions(seconds: int, level: str, folder: Path, script: Path) -> int:
+    """What callgrind counts of `script SECONDS`, kernels at `level`, start and all."""
+    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder / 'out'}", sys.executable,
+               str(script), str(seconds)]  # fmt: skip
+    environment = os.environ | {"FARFIELD_CPU_LEVEL": level, "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert ran.returncode == 0, ran.stderr[-2_000:]
+    counted = re.search(r"Collected : (\d+)", ran.stderr)
+    assert counted, ran.stderr[-2_000:]
+    return int(counted[1])

@@ -1,15 +1,11 @@
 """The whole chain against the clock: 6 microphones, stereo reference, one word; and its instructions, counted by callgrind."""
 
-import os
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from chain_seconds import blocks, chain
-from ratio import against_real_time, figures, report
+from ratio import against_real_time, figures, instructions, report
 
 from farfield import kernels
 
@@ -41,7 +37,7 @@ def test_instructions_of_a_second(benchmark, tmp_path):
     if shutil.which("valgrind") is None:
         pytest.skip("needs valgrind: sudo apt-get install valgrind")
     level = {"v4": "v3"}.get(kernels.cpu_level(), kernels.cpu_level())
-    first, second = (instructions(seconds, level, tmp_path) for seconds in COUNTED)
+    first, second = (instructions(seconds, level, tmp_path, Path(__file__).with_name("chain_seconds.py")) for seconds in COUNTED)
     millions = (second - first) / (COUNTED[1] - COUNTED[0]) / 1e6
     benchmark.extra_info["count"] = (
         f"whole chain, blocks of 512, level {level}: {figures(millions)} million instructions a second of sound (callgrind)"
@@ -49,14 +45,3 @@ def test_instructions_of_a_second(benchmark, tmp_path):
     listening, stream = chain(), blocks(1, 512)
     benchmark.pedantic(lambda: [listening.process(block) for block in stream], rounds=1)
     assert millions > 0
-
-
-def instructions(seconds: int, level: str, folder: Path) -> int:
-    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder / 'out'}", sys.executable,
-               str(Path(__file__).with_name("chain_seconds.py")), str(seconds)]  # fmt: skip
-    environment = os.environ | {"FARFIELD_CPU_LEVEL": level, "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert ran.returncode == 0, ran.stderr[-2_000:]
-    counted = re.search(r"Collected : (\d+)", ran.stderr)
-    assert counted, ran.stderr[-2_000:]
-    return int(counted[1])

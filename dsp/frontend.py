@@ -1,4 +1,4 @@
-"""From raw microphones to the signals that are scored: echo canceller, fixed beams, direction, int16."""
+"""From raw microphones to the signals that are scored: aligner, echo canceller, fixed beams, direction, int16."""
 
 from collections import deque
 
@@ -16,7 +16,7 @@ _LONGEST_SPAN_S = 4.0  # the longest stretch over which a direction can be asked
 
 
 class Frontend:
-    """Echo canceller for each microphone, superdirective fixed beams and SRP-PHAT direction, for one profile.
+    """Aligner and echo canceller for each microphone, superdirective fixed beams and SRP-PHAT direction, for one profile.
 
     profile: the device's layout. references: how many reference columns the blocks carry (None: the profile's).
     stages: `echo` stops before the beams, `beam` leaves the echo canceller out, `all` is both. azimuths_deg: where the
@@ -43,8 +43,11 @@ class Frontend:
         if not 0 <= self.references <= MOST_REFERENCES:
             raise InputError(f"references: got {self.references}, wanted 0 to {MOST_REFERENCES}")
         self.array = geometry.Array(profile.positions_mm)
-        self._echo = self._beamformer = self._finder = None
+        self._aligner = self._echo = self._beamformer = self._finder = None
         if self.references and stages != "beam":
+            if profile.align:
+                late = profile.reference_late_ms * RATE // 1000
+                self._aligner = kernels.Aligner(self.microphones, self.references, late_samples=late)
             tail = profile.tail_ms * RATE // 1000
             self._echo = kernels.EchoCanceller(self.microphones, self.references, tail_samples=tail)
         self.beam_azimuths_deg: tuple[float, ...] = ()
@@ -53,7 +56,7 @@ class Frontend:
             self._beamformer = kernels.Beamformer(self.array.superdirective(self.beam_azimuths_deg))
         if self.microphones > 1:
             self._finder = kernels.DirectionFinder(profile.positions_mm)
-        held = (stage.delay_samples for stage in (self._echo, self._beamformer) if stage is not None)
+        held = (stage.delay_samples for stage in (self._aligner, self._echo, self._beamformer) if stage is not None)
         self.delay_samples: int = sum(held)
         self.signals: int = len(self.beam_azimuths_deg) or self.microphones
         self.reset()
@@ -64,13 +67,24 @@ class Frontend:
         return None if self._echo is None else self._echo.erle_db
 
     @property
+    def echo_delay_ms(self) -> float | None:
+        """By how much the echo comes later than its reference; None where it is not looked for, or not found yet."""
+        found = None if self._aligner is None else self._aligner.echo_samples
+        return None if found is None else found * 1000 / RATE
+
+    @property
+    def drift_ppm(self) -> float | None:
+        """By how much the echo falls behind its reference, in millionths; None where it is not looked for."""
+        return None if self._aligner is None else self._aligner.drift_ppm
+
+    @property
     def map_azimuths_deg(self) -> NDArray[np.float64] | None:
         """The grid of a frame's maps, over the circle; None for a single microphone."""
         return None if self._finder is None else self._finder.azimuths_deg
 
     def reset(self) -> None:
         """Back to the state of a new object."""
-        for stage in (self._echo, self._beamformer, self._finder):
+        for stage in (self._aligner, self._echo, self._beamformer, self._finder):
             if stage is not None:
                 stage.reset()
         self._expected: tuple[int, int] | None = None
@@ -92,7 +106,10 @@ class Frontend:
         self._expected = (block.epoch, block.end)
         heard: NDArray[np.int16 | np.float32] = np.ascontiguousarray(samples[:, : self.microphones])
         if self._echo is not None:
-            heard = self._echo.process(heard, np.ascontiguousarray(samples[:, self.microphones :]))
+            played: NDArray[np.int16 | np.float32] = np.ascontiguousarray(samples[:, self.microphones :])
+            if self._aligner is not None:
+                heard, played = self._aligner.process(heard, played)
+            heard = self._echo.process(heard, played)
         maps, ends = self._directions(heard)
         signals = heard if self._beamformer is None else self._beamformer.process(heard)
         index = block.index - self.delay_samples
@@ -104,7 +121,7 @@ class Frontend:
         if self._finder is None:
             return np.empty((0, 0), np.float32), ()
         update = self._finder.update_samples
-        late = 0 if self._echo is None else self._echo.delay_samples
+        late = sum(stage.delay_samples for stage in (self._aligner, self._echo) if stage is not None)
         before = self._heard // update
         maps = self._finder.process(heard)
         self._heard += len(heard)

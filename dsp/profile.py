@@ -28,6 +28,8 @@ class Profile:
     channels: how many the device delivers. microphones, references: channel numbers, from 0.
     positions_mm: (microphones, 3), x, y, z of each in the array's own coordinates.
     beams: how many fixed beams are formed. tail_ms: length of echo path that the canceller can learn.
+    align: whether the echo's delay (up to 600 ms) and the clocks' drift are found and removed. reference_late_ms: by how much a
+    reference may come later than its echo, up to 50; the microphones are held back for it.
     words: the wake-word models that the device listens for.
     """
 
@@ -40,6 +42,8 @@ class Profile:
     positions: tuple[tuple[float, float, float], ...]
     beams: int = 6
     tail_ms: int = 128
+    align: bool = True
+    reference_late_ms: int = 0
     words: tuple[str, ...] = ()
 
     @property
@@ -102,6 +106,8 @@ def _parsed(source: str, text: str) -> Profile:
         positions=tuple(positions),
         beams=top.whole("beams", 1, 16, default=6),
         tail_ms=top.whole("tail_ms", 16, 512, default=128),
+        align=top.flag("align", default=True),
+        reference_late_ms=top.whole("reference_late_ms", 0, 50, default=0),
         words=top.words("words"),
     )
     top.done()
@@ -144,6 +150,12 @@ class _Fields:
         value = self._get(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise self._wrong(name, f"a whole number from {low} to {high}")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self._get(name, default)
+        if not isinstance(value, bool):
+            raise self._wrong(name, "true or false")
         return value
 
     def text(self, name: str, default: str | None = None) -> str:

@@ -13,6 +13,7 @@ from farfield.cli.detect import detect
 from farfield.cli.devices import devices
 from farfield.cli.enhance import enhance, locate
 from farfield.cli.eval import evaluate
+from farfield.cli.eval_echo import evaluate_echo
 from farfield.cli.listen import listen
 from farfield.cli.models import models
 from farfield.cli.owner import owner
@@ -22,7 +23,16 @@ from farfield.errors import InputError
 WRONG_USE, INTERRUPTED = 2, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    """`eval` measures a model, unless what it is to measure is called echo."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[:2] == ["eval", "echo"]:
+            return "eval echo", evaluate_echo, args[2:]
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="farfield")
 def cli() -> None:
     """The ear of a voice device: wake words out of raw microphones, on the device."""

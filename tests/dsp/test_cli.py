@@ -246,7 +246,7 @@ def test_enhanced_sound_is_aligned_with_its_input(run, tmp_path, stage):
     status, out, _ = run("enhance", MICS, *ARRAY, "--stage", stage, "-o", tmp_path / "o.wav", "--json", *(
         () if stage == "echo" else ("--direction", "40")))  # fmt: skip
     report = json.loads(out[0])
-    held = (128 if stage in ("echo", "all") else 0) + (512 if stage in ("beam", "all") else 0)
+    held = (320 if stage in ("echo", "all") else 0) + (512 if stage in ("beam", "all") else 0)
     assert (status, report["delay_samples"], report["delay_ms"]) == (0, held, held / 16)
     made, rate = soundfile.read(tmp_path / "o.wav", dtype="float64")
     mics, _ = soundfile.read(MICS, dtype="float64")

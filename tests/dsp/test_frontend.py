@@ -1,5 +1,6 @@
 """The front end: what passes bit for bit, where each sample lies in time, what a gap does, and where sound comes from."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -293,3 +294,32 @@ def test_arguments_out_of_range():
     for references in (-1, 5):
         with pytest.raises(InputError, match=f"references: got {references}, wanted 0 to 4"):
             Frontend(profile, references)
+
+
+@pytest.mark.parametrize("align", [True, False])
+def test_an_echo_that_is_later_than_the_tail_is_found(align):
+    """300 ms late where the tail is 128: planted as lost where nothing aligns."""
+    profile = replace(load_profile("single"), align=align)
+    played = noise(6 * RATE, 1)
+    heard = np.concatenate([np.zeros((4_800, 1), np.int16), played[:-4_800] // 2])
+    frontend = Frontend(profile, 1)
+    run(frontend, np.concatenate([heard, played], axis=1))
+    assert frontend.delay_samples == 256 + (64 if align else 0)
+    if align:
+        assert frontend.echo_delay_ms == pytest.approx(300, abs=1)
+        assert frontend.drift_ppm == 0
+        assert frontend.erle_db[0] > 20
+    else:
+        assert (frontend.echo_delay_ms, frontend.drift_ppm) == (None, None)
+        assert frontend.erle_db[0] < 1
+
+
+def test_a_reference_that_is_later_than_its_echo_is_found():
+    profile = replace(load_profile("single"), reference_late_ms=50)
+    heard = noise(6 * RATE, 1)
+    played = np.concatenate([np.zeros((480, 1), np.int16), heard[:-480]])
+    frontend = Frontend(profile, 1)
+    run(frontend, np.concatenate([heard, played], axis=1))
+    assert frontend.delay_samples == 256 + 64 + 800
+    assert frontend.echo_delay_ms == pytest.approx(-30, abs=1)
+    assert frontend.erle_db[0] > 20

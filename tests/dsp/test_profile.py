@@ -96,6 +96,14 @@ def test_what_is_left_out_has_defaults(tmp_path):
     path.write_text('name = "least"\nchannels = 1\n[[microphone]]\nchannel = 0\nposition_mm = [0, 0, 0]\n')
     profile = load_profile(path)
     assert (profile.rate, profile.beams, profile.tail_ms, profile.words, profile.references) == (16_000, 6, 128, (), ())
+    assert (profile.align, profile.reference_late_ms) == (True, 0)
+
+
+def test_the_alignment_of_references_can_be_set(tmp_path):
+    path = tmp_path / "desk.toml"
+    path.write_text(GOOD.replace("tail_ms = 200", "align = false\nreference_late_ms = 50"))
+    profile = load_profile(path)
+    assert (profile.align, profile.reference_late_ms) == (False, 50)
 
 
 def complaint(path) -> str:
@@ -123,6 +131,8 @@ MISTAKES = {
     "rate true": ("16000", "true", ["field rate", "got True", "a whole number"]),
     "no beams": ("beams = 5", "beams = 0", ["field beams", "got 0", "1 to 16"]),
     "tail too long": ("tail_ms = 200", "tail_ms = 513", ["field tail_ms", "got 513", "16 to 512"]),
+    "align a number": ("tail_ms = 200", "align = 1", ["field align", "got 1", "true or false"]),
+    "reference too late": ("tail_ms = 200", "reference_late_ms = 51", ["field reference_late_ms", "got 51", "0 to 50"]),
     "words a text": ('["alexa"]', '"alexa"', ["field words", "a list of texts"]),
     "words numbers": ('["alexa"]', "[1]", ["field words", "a list of texts"]),
     "channel out of range": ("channel = 1\n", "channel = 4\n", ["microphone[1].channel", "got 4", "0 to 3"]),

@@ -11,7 +11,7 @@ from reference import echo as reference
 from reference.measure import in_chunks, power_db, si_sdr_db, snr_db
 
 RATE = 16_000
-LEAST_SNR_DB = 100.0
+LEAST_SNR_DB = 94.0  # of what is left, itself 34 dB below the echo that was rounded to 24 bits
 
 seeds = st.integers(0, 2**32 - 1)
 hops = st.sampled_from([64, 128, 256])
@@ -83,12 +83,12 @@ def test_any_parameters_against_float64(kernels, shape, level_db, near_db, param
 
 
 @pytest.mark.parametrize(
-    "changed", [{"noise_smoothing": 0.71}, {"memory_s": 2.1}, {"initial": 0.31}, {"repair": 1}, {"tail_samples": 1920}]
+    "changed", [{"noise_smoothing": 0.51}, {"memory_s": 3.1}, {"initial": 2.6}, {"repair": 2}, {"tail_samples": 1920}]
 )
 def test_the_bound_sees_each_parameter(changed):
     """Planted: the equations with one parameter a little off are not within the bound of the right ones."""
     mic, ref, _ = scene(1, RATE, 1, 1)
-    parameters = {"noise_smoothing": 0.7, "memory_s": 2.0, "initial": 0.3, "repair": 2, "tail_samples": 2048}
+    parameters = {"noise_smoothing": 0.5, "memory_s": 3.0, "initial": 2.5, "repair": 1, "tail_samples": 2048}
     right = reference.cancel(mic, ref, **parameters)
     assert snr_db(reference.cancel(mic, ref, **(parameters | changed)), right) < LEAST_SNR_DB - 20
 
@@ -143,10 +143,11 @@ def test_with_a_silent_loudspeaker_the_microphones_come_out_delayed_bit_for_bit(
     rng = np.random.default_rng(hop)
     mic = (rng.standard_normal((4000, 3)) * 10.0 ** rng.uniform(-30, 0.5, (4000, 1))).astype(np.float32)
     canceller = kernels.EchoCanceller(3, 2, hop=hop)
-    assert canceller.delay_samples == canceller.hop == hop
+    assert canceller.hop == hop
+    assert canceller.delay_samples == 2 * hop
     got = canceller.process(mic, np.zeros((4000, 2), np.float32))
-    assert not got[:hop].any()
-    assert got[hop:].tobytes() == mic[:-hop].tobytes()
+    assert not got[: 2 * hop].any()
+    assert got[2 * hop :].tobytes() == mic[: -2 * hop].tobytes()
 
 
 def erle_db(echo, heard, canceller, since):
@@ -169,9 +170,10 @@ def test_a_known_echo_path_is_learnt(kernels, hop):
 def test_erle_is_the_power_taken_out_averaged_over_64_hops(kernels, hop):
     mic, ref, _ = scene(5, 100 * hop, 2, 1)
     canceller = kernels.EchoCanceller(2, 1, hop=hop)
-    out = canceller.process(np.concatenate([mic, mic[:hop]]), np.concatenate([ref, ref[:hop]]))[hop:]
+    more = canceller.delay_samples
+    out = canceller.process(np.concatenate([mic, mic[:more]]), np.concatenate([ref, ref[:more]]))[more : more + 100 * hop]
     canceller.reset()
-    canceller.process(mic, ref)
+    canceller.process(np.concatenate([mic, mic[:hop]]), np.concatenate([ref, ref[:hop]]))  # what has left, and no more
     weights = (63 / 64) ** np.arange(99, -1, -1)  # of each hop, the last one first
     before, after = (weights @ np.sum(x.astype(np.float64).reshape(100, hop, 2) ** 2, axis=1) for x in (mic, out))
     assert canceller.erle_db == pytest.approx(10 * np.log10(before / after), abs=1e-3)
@@ -201,6 +203,88 @@ def test_a_path_that_changes_is_learnt_again(kernels):
     assert erle_db(echo[:, 0], out, canceller, 7 * RATE) > 25
 
 
+def pink(rng, frames):
+    """Noise whose power falls by 3 dB an octave from 20 Hz up; RMS 0.1."""
+    spectrum = np.fft.rfft(rng.standard_normal(frames))
+    x = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), frames * 20 / RATE)), frames)
+    return 0.1 * x / x.std()
+
+
+def test_pink_noise_through_measured_responses_is_learnt_and_learnt_again(kernels, recordings):
+    """A hardware vendor's acceptance test: over 12 dB a second for 2 s, over 40 dB in the end, and so after a switch."""
+    responses = [soundfile.read(recordings / "responses" / f"line8_3cm_source{n}.flac")[0][:, :1] for n in (1, 2)]
+    rng = np.random.default_rng(20)
+    ref, half = pink(rng, 12 * RATE)[:, None], 6 * RATE
+    echoes = [through(h[:, :, None], ref) for h in responses]
+    echo = np.concatenate([echoes[0][:half], echoes[1][half:]]) * (0.1 / echoes[0].std())
+    mic = (echo + 1e-5 * rng.standard_normal(echo.shape)).astype(np.float32)
+    canceller = kernels.EchoCanceller(1, 1, tail_samples=4800)
+    out = canceller.process(mic, ref.astype(np.float32))
+    for start in (0, half):
+        left = out[start + canceller.delay_samples :]
+        for at, least in ((1.0, 12), (2.0, 24), (5.0, 40)):
+            window = slice(int((at - 0.25) * RATE), int((at + 0.25) * RATE))
+            assert power_db(echo[start:][window]) - power_db(left[window]) > least
+
+
+@pytest.mark.parametrize("level_db", [-30, -15, 15, 30])
+def test_a_reference_far_off_in_level_is_matched(kernels, level_db):
+    mic, ref, echo = scene(21, 6 * RATE, 2, 1, near=0.05 * 10 ** (-40 / 20), play=bursts)
+    canceller = kernels.EchoCanceller(2, 1)
+    out = canceller.process(mic, ref * np.float32(10 ** (level_db / 20)))
+    for m in range(2):
+        assert erle_db(echo[:, m], out[:, m], canceller, 4 * RATE) > 25
+
+
+def test_a_reference_that_was_silent_for_a_minute_is_learnt_as_fast(kernels):
+    """What was expected of the room is not forgotten while nothing plays."""
+    mic, ref, echo = scene(22, 3 * RATE, 1, 1, near=1e-4)
+    erle = []
+    for silence in (0, 60 * RATE):
+        canceller = kernels.EchoCanceller(1, 1)
+        canceller.process(1e-3 * np.ones((silence, 1), np.float32), np.zeros((silence, 1), np.float32))
+        erle.append(erle_db(echo[:, 0], canceller.process(mic, ref)[:, 0], canceller, RATE))
+    assert min(erle) > 25
+    assert erle[1] == pytest.approx(erle[0], abs=1)
+
+
+def test_a_reference_that_goes_missing_costs_what_it_hides_and_no_more(kernels):
+    mic, ref, echo = scene(23, 9 * RATE, 1, 1, near=1e-4)
+    missing = slice(4 * RATE, 5 * RATE)
+    ref[missing] = 0
+    canceller = kernels.EchoCanceller(1, 1)
+    left = canceller.process(mic, ref)[canceller.delay_samples :]
+    hidden = power_db(echo[missing][4000:]) - power_db(left[missing][4000:])
+    assert hidden < 1, "planted: while the reference is missing there is nothing to take echo out with"
+    assert power_db(echo[8 * RATE : len(left)]) - power_db(left[8 * RATE :]) > 25
+
+
+def test_a_clipped_reference_is_what_was_played(kernels):
+    _, ref, _ = scene(24, 5 * RATE, 1, 1)
+    clipped = np.clip(ref * 30, -1, 1)
+    assert np.mean(np.abs(clipped) == 1) > 0.5
+    echo = 0.1 * through(echo_path(np.random.default_rng(24), 1500, 1, 1), clipped.astype(np.float64))
+    canceller = kernels.EchoCanceller(1, 1)
+    out = canceller.process(echo.astype(np.float32), clipped)
+    assert erle_db(echo[:, 0], out[:, 0], canceller, 4 * RATE) > 25
+
+
+def test_a_microphone_that_clips_teaches_nothing(kernels):
+    """A shout over full scale for 0.3 s, flat at the top; the same shout before the flat top is planted as the worse case."""
+    mic, ref, echo = scene(25, 6 * RATE, 1, 1, near=1e-4)
+    shout = slice(4 * RATE, 4 * RATE + 4800)
+    after = slice(4 * RATE + 5000, 4 * RATE + 9000)
+    erle = {}
+    for flat in (1.0, 0.98):  # below 0.99 it is a loud talker like any other
+        loud = mic.copy()
+        loud[shout] = np.clip(mic[shout] + 20 * np.random.default_rng(3).standard_normal((4800, 1)), -flat, flat)
+        canceller = kernels.EchoCanceller(1, 1)
+        left = canceller.process(loud, ref)[canceller.delay_samples :]
+        erle[flat] = power_db(echo[after]) - power_db(left[after])
+    assert erle[1.0] > 25
+    assert erle[1.0] > erle[0.98] + 3
+
+
 def test_sound_that_is_no_echo_stays(kernels):
     """Planted: a reference that the microphone does not hear takes nothing away."""
     rng = np.random.default_rng(9)
@@ -223,8 +307,8 @@ def test_near_end_speech_survives_double_talk(kernels):
     out = canceller.process(mic, ref.astype(np.float32))[canceller.delay_samples :, 0]
     before, after = (si_sdr_db(x[2 * RATE : len(out)], near[2 * RATE : len(out), 0]) for x in (mic[:, 0], out))
     assert abs(before) < 2
-    assert after > 14
-    assert erle_db(echo[: 2 * RATE, 0], np.pad(out, (128, 0))[: 2 * RATE], canceller, RATE) > 20
+    assert after > 12
+    assert erle_db(echo[: 2 * RATE, 0], np.pad(out, (canceller.delay_samples, 0))[: 2 * RATE], canceller, RATE) > 20
 
 
 POISON = np.array(
@@ -429,12 +513,31 @@ def test_a_recorded_talker_stays(kernels, recordings):
     assert si_sdr_db(out, mic) > 15
 
 
-@pytest.mark.parametrize("name", ["mixed_dt_test299", "mixed_dt_test99", "mixed_real_rir_test01"])
-def test_mixed_double_talk_is_nearer_to_the_talker_than_the_microphone(kernels, recordings, name):
-    parts = recording(recordings / "echo" / name)
-    mic, out = cancelled(kernels, parts)
-    near = parts["near"][: len(mic), 0]
-    assert si_sdr_db(out, near) > si_sdr_db(mic, near) + 6
+STATIC = ("mixed_dt_test299", "mixed_dt_test99", "mixed_real_rir_test01")
+CHANGING = ("mixed_dt_epc_test299", "mixed_dt_epc_test99")
+
+
+def silent(near):
+    """Where the talker pauses: 20 ms that are 30 dB below the talker's loudest."""
+    power = np.mean(near[: len(near) // 320 * 320].reshape(-1, 320) ** 2, axis=1)
+    return np.repeat(power < 1e-3 * power.max(), 320)
+
+
+@pytest.mark.parametrize(("names", "least_si_sdr_db", "least_erle_db"), [(STATIC, 15.5, 19.0), (CHANGING, 9.5, 14.5)])
+def test_mixed_double_talk_keeps_the_talker(kernels, recordings, names, least_si_sdr_db, least_erle_db):
+    """Means over the recordings; Speex's are 6.4 and 11.0 dB on the first three, 1.4 and 6.3 where the path changes."""
+    got = []
+    for name in names:
+        parts = recording(recordings / "echo" / name)
+        mic, out = cancelled(kernels, parts)
+        near = parts["near"][: len(mic), 0]
+        pauses = silent(near)
+        alone = (x[: len(pauses)][pauses] for x in (mic, out))
+        before, after = (power_db(x) for x in alone)
+        got.append((si_sdr_db(out, near), before - after))
+    si_sdr, erle = np.mean(got, axis=0)
+    assert si_sdr >= least_si_sdr_db
+    assert erle >= least_erle_db
 
 
 @pytest.mark.parametrize(("microphones", "references"), [(1, 1), (3, 2)])

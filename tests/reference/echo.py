@@ -8,6 +8,10 @@ RATE = 16_000
 FLOOR = 1e-12
 
 
+def single(x):
+    return float(np.float32(x))
+
+
 class EchoReference:
     """Partitioned-block frequency-domain Kalman filter, as in the head of echo.pyx, with the kernel's parameters.
 
@@ -15,48 +19,102 @@ class EchoReference:
     """
 
     def __init__(
-        self, microphones, references, *, hop=128, tail_samples=2048, memory_s=2.0, noise_smoothing=0.7, initial=0.3,
-        repair=2,
+        self, microphones, references, *, hop=128, tail_samples=2048, memory_s=3.0, noise_smoothing=0.5, initial=2.5,
+        repair=1,
     ):  # fmt: skip
         self.hop, self.partitions = hop, -(-tail_samples // hop)
         self.repair = min(repair, self.partitions)
-        self.a2 = float(np.float32(math.exp(-2 * hop / (RATE * memory_s))))
-        self.smoothing = float(np.float32(noise_smoothing ** (hop / 128)))
+        self.a2 = single(math.exp(-2 * hop / (RATE * memory_s)))
+        self.smoothing = single(noise_smoothing ** (hop / 128))
+        self.width = int(375 * 2 * hop / RATE)
         bins = hop + 1
+        shape = np.maximum(10 ** (-6 * np.arange(self.partitions) * hop / (RATE * 0.3)), 10**-1.2)
+        self.prior = np.float32(initial * shape / shape.sum()).astype(float)[:, None, None]
         self.x = np.zeros((2 * hop, references))
         self.X = np.zeros((self.partitions, references, bins), complex)
         self.W = np.zeros((microphones, self.partitions, references, bins), complex)
-        self.C = np.full(self.W.shape, float(np.float32(initial)))
+        self.C = np.broadcast_to(self.prior, self.W.shape).copy()
+        self.mean = np.zeros((microphones, self.partitions, references, 1))
         self.noise = np.zeros((microphones, bins))
-        self.turn = 0
+        self.match = np.ones(microphones)
+        self.heard, self.played = np.zeros(microphones), 0.0
+        self.matching = int(0.5 * RATE / hop)
+        self.matched, self.quiet, self.turn = 0, self.partitions + 1, 0
+
+    def levels(self, mic, ref):
+        """How much louder the microphones are than the references: what `match` becomes while levels are matched."""
+        if np.sum(ref**2) <= single(1e-7) * self.hop:
+            self.quiet += 1
+            return self.match
+        self.quiet = 0
+        if self.matched == self.matching:
+            return self.match
+        self.matched += 1
+        self.heard, self.played = self.heard + np.sum(mic**2, axis=0), self.played + np.sum(ref**2)
+        unknown = single(3e-6) * self.hop * self.matching
+        ratio = (self.heard + unknown) / (self.played + unknown)
+        ratio = np.where(ratio > 1, np.maximum(ratio / 16, 1), np.minimum(ratio * 16, 1))
+        return np.minimum(np.clip(ratio, 1e-3, 1e3), single(10 ** (0.1 * self.hop / 64)) * self.match)
+
+    def left(self, mic):
+        """The microphones' hop without echo, in time."""
+        return mic.T - np.fft.irfft((self.X * self.W).sum((1, 2)), 2 * self.hop)[:, self.hop :]
 
     def block(self, mic, ref):
-        """One hop: mic (hop, M), ref (hop, R) -> error (hop, M)."""
-        hop, n = self.hop, 2 * self.hop
+        """One hop: mic (hop, M), ref (hop, R) -> what is left (hop, M)."""
+        hop = self.hop
         self.x = np.concatenate([self.x[hop:], ref])
         self.X = np.roll(self.X, 1, axis=0)
         self.X[0] = np.fft.rfft(self.x, axis=0).T
         power = np.abs(self.X) ** 2
-        echo = np.fft.irfft((self.X * self.W).sum((1, 2)), n)[:, hop:]
-        error = mic.T - echo
+        match = self.levels(mic, ref)
+        self.C *= (match / self.match)[:, None, None, None]
+        self.match = match
+        error = self.left(mic)
         E = np.fft.rfft(np.concatenate([np.zeros_like(error), error], axis=1))
-        self.noise = self.smoothing * self.noise + (1 - self.smoothing) * np.abs(E) ** 2 + FLOOR
-        D = ((power * self.C).sum((1, 2)) + 2 * self.noise)[:, None, None]
-        self.W = self.W + self.C * np.conj(self.X) * E[:, None, None] / D
-        learnt = self.C - self.C**2 * power / (2 * D)
-        self.C = self.a2 * learnt + (1 - self.a2) * np.abs(self.W) ** 2 + FLOOR
+        T = leaked((power * self.C).sum((1, 2)))
+        share = np.maximum(2 * self.noise / (T + 2 * self.noise + FLOOR), single(0.1))
+        smooth = mean_of_bins(np.abs(E) ** 2, self.width)
+        self.noise = self.smoothing * self.noise + (1 - self.smoothing) * share * smooth + FLOOR
+        if self.quiet <= self.partitions:
+            self.learn(power, E, (T + 2 * self.noise)[:, None, None], ~np.array([clipped(x) for x in mic.T]))
+        return self.left(mic).T
+
+    def learn(self, power, E, D, heard):
+        heard = heard[:, None, None, None]
+        self.W = self.W + heard * self.C * np.conj(self.X) * E[:, None, None] / D
+        learnt = self.C - heard * self.C**2 * power / (2 * D)
+        may_become = (np.abs(self.W) ** 2 + self.mean) / 2 + single(0.003) * self.prior * self.match[:, None, None, None]
+        self.C = self.a2 * learnt + (1 - self.a2) * may_become + FLOOR
         for _ in range(self.repair):
-            w = np.fft.irfft(self.W[:, self.turn], n)
-            w[..., hop:] = 0
+            w = np.fft.irfft(self.W[:, self.turn], 2 * self.hop)
+            w[..., self.hop :] = 0
             self.W[:, self.turn] = np.fft.rfft(w)
+            self.mean[:, self.turn] = np.sum(w**2, axis=-1, keepdims=True)
             self.turn = (self.turn + 1) % self.partitions
-        return error.T
+
+
+def leaked(T):
+    """Each bin's power spread over its neighbours by the window (0..0, 1..1); mirrored at both ends."""
+    padded, bins = np.pad(T, ((0, 0), (5, 5)), mode="reflect"), T.shape[1]
+    shares = {m: 2 / (math.pi * m) ** 2 for m in (-5, -3, -1, 1, 3, 5)} | {0: 0.5}
+    return sum(share * padded[:, 5 + m : 5 + m + bins] for m, share in shares.items())
+
+
+def mean_of_bins(power, width):
+    padded, bins = np.pad(power, ((0, 0), (width, width)), mode="reflect"), power.shape[1]
+    return sum(padded[:, j : j + bins] for j in range(2 * width + 1)) / (2 * width + 1)
+
+
+def clipped(x):
+    """Whether two samples in a row are equal, and at full scale."""
+    return bool(np.any((x[1:] == x[:-1]) & (np.abs(x[1:]) >= single(0.99))))
 
 
 def cancel(mic, ref, **parameters):
-    """Whole recordings: mic (frames, M), ref (frames, R) -> what the kernel gives, one hop late, (frames, M)."""
+    """Whole recordings: mic (frames, M), ref (frames, R) -> what the kernel gives, two hops late, (frames, M)."""
     reference = EchoReference(mic.shape[1], ref.shape[1], **parameters)
     hop, frames = reference.hop, len(mic)
     mic, ref = mic.astype(np.float64), ref.astype(np.float64)
-    errors = [reference.block(mic[t : t + hop], ref[t : t + hop]) for t in range(0, frames - hop + 1, hop)]
-    return np.concatenate([np.zeros((hop, mic.shape[1])), *errors])[:frames]
+    left = [reference.block(mic[t : t + hop], ref[t : t + hop]) for t in range(0, frames - hop + 1, hop)]
+    return np.concatenate([np.zeros((2 * hop, mic.shape[1])), *left])[:frames]

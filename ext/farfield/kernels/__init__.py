@@ -16,6 +16,7 @@ from farfield.kernels import _cpu
 # class -> the module that defines it, at every level
 _MODULES = {
     "RealFFT": "fft",
+    "Aligner": "align",
     "EchoCanceller": "echo",
     "Beamformer": "beam",
     "DirectionFinder": "direction",

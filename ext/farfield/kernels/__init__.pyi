@@ -25,6 +25,36 @@ class RealFFT:
 
 # --- end of fft.pyx
 
+# --- align.pyx: Aligner
+class Aligner:
+    @property
+    def microphones(self) -> int: ...
+    @property
+    def references(self) -> int: ...
+    @property
+    def late_samples(self) -> int: ...
+    @property
+    def longest_samples(self) -> int: ...
+    @property
+    def delay_samples(self) -> int: ...
+    @property
+    def echo_samples(self) -> float | None: ...
+    @property
+    def drift_ppm(self) -> float: ...
+    def __init__(
+        self, microphones: int, references: int, *, late_samples: int = 0, longest_samples: int = 9600, drift: bool = True
+    ) -> None: ...
+    def process(
+        self,
+        mic: NDArray[np.float32 | np.int16],
+        ref: NDArray[np.float32 | np.int16],
+        mic_out: NDArray[np.float32] | None = None,
+        ref_out: NDArray[np.float32] | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+    def reset(self) -> None: ...
+
+# --- end of align.pyx
+
 # --- echo.pyx: EchoCanceller
 class EchoCanceller:
     @property
@@ -46,10 +76,10 @@ class EchoCanceller:
         *,
         hop: int = 128,
         tail_samples: int = 2048,
-        memory_s: float = 2.0,
-        noise_smoothing: float = 0.7,
-        initial: float = 0.3,
-        repair: int = 2,
+        memory_s: float = 3.0,
+        noise_smoothing: float = 0.5,
+        initial: float = 2.5,
+        repair: int = 1,
     ) -> None: ...
     def process(
         self, mic: NDArray[np.float32 | np.int16], ref: NDArray[np.float32 | np.int16], out: NDArray[np.float32] | None = None

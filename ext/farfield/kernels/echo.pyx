@@ -3,21 +3,34 @@
 With hop B, FFT size 2 B, P partitions of B taps, R references; everything per bin k (B + 1 of them), per microphone:
 
     X[p,r]  = FFT of reference r, the 2 B samples that end p hops ago                     shared by all microphones
-    e       = y - last B of IFFT(sum_p,r X W)                                             overlap-save
-    E       = FFT(0..0, e)
-    N       = s N + (1 - s) |E|^2 + floor                                                 observation noise
-    D       = sum_p,r |X|^2 C + 2 N                                                       innovation variance
+    e       = y - last B of IFFT(sum_p,r X W)                                             overlap-save; E = FFT(0..0, e)
+    T       = sum_m 2 |G[m]|^2 (sum_p,r |X|^2 C)[k - m]                                   variance of the echo that is left
+    N       = s N + (1 - s) max(2 N / (T + 2 N), 1/10) M(|E|^2) + floor                   observation noise
+    D       = T + 2 N                                                                     innovation variance
     W      += C X* E / D                                                                  Kalman gain C X* / D
-    C       = a^2 (C - C^2 |X|^2 / (2 D)) + (1 - a^2) |W|^2 + floor                       state covariance, diagonal
+    C       = a^2 (C - C^2 |X|^2 / (2 D)) + (1 - a^2) V + floor                           state covariance, diagonal
+    V       = |W|^2 / 2 + (mean over k of |W|^2) / 2 + 0.003 C0                           what the path may become
+    out     = y - last B of IFFT(sum_p,r X W) with the new W: the hop's own sound has taught the filter that cleans it
 
-and the last B taps of `repair` partitions, in turn, are set to zero each hop (the gradient constraint, round robin).
-W and C are brought up to date one hop later, just before they are used: each hop goes over them once, not twice.
-The observation noise is what the filter does not explain, so near-end speech slows it down with no double-talk detector.
+and the last B taps of `repair` partitions, in turn, are set to zero each hop (the gradient constraint, round robin), which
+is also when the mean over k of |W|^2 is taken. W and C are brought up to date, and `out` is made, one hop later, just before
+they are used: each hop goes over them once.
+
+G[m], 0.5 at m = 0 and 1 / (i pi m) at odd m, is the spectrum of the window (0..0, 1..1): E in one bin holds the echo of its
+neighbours, and a gain that knows of its own bin alone is too large between a voice's harmonics and does not settle.
+M is the mean over +-375 Hz. The noise is what the filter does not explain: near-end speech slows it down with no
+double-talk detector; the factor in front of M(|E|^2) is the share of the error that was near end by the last hop's account.
+
+C0[p] = g `initial` x a decay of 60 dB in 0.3 s (not below -12 dB), scaled to a sum of 1: a room before anything is learnt.
+g is 1 where microphone and references are within 12 dB of each other over the first 0.5 s of sound that is played, else
+what lacks to that, within +-30 dB; it rises by at most 1 dB a 64 samples. References that stayed below -70 dBFS for the whole
+tail, and a microphone's hop with a flat top above 0.99, teach nothing.
+
 Source: Enzner, Vary, "Frequency-domain adaptive Kalman filter for acoustic echo control", Signal Processing 86 (2006);
 Kuech, Mabande, Enzner, "State-space architecture of the partitioned-block-based acoustic echo controller", ICASSP 2014.
 
-Cost a hop and microphone: about 35 P R (B + 1) operations on 32 P R (B + 1) bytes, 2 FFTs of 2 B points, and 2 `repair` R more;
-a hop and reference: one FFT. At 192 ms, hop 128: 99,000 operations, 87 KB, 6 FFTs; the floor at 8 a cycle is 12,400 cycles in 8 ms.
+Cost a hop and microphone: about 46 P R (B + 1) operations on 32 P R (B + 1) bytes, 3 FFTs of 2 B points, and 2 `repair` R more;
+a hop and reference: one FFT. At 192 ms, hop 128: 142,000 operations, 99 KB, 6 FFTs.
 
 Numbers: float32. Input that is not finite counts as 0, and beyond +-8 (18 dB over full scale) as +-8, so that every
 value below stays finite; floors of 1e-12 keep denormals out of the recursions.
@@ -32,7 +45,8 @@ from farfield.kernels import _boundary
 cimport numpy as cnp
 
 from farfield.kernels.boundary cimport ANY, apart, matrix, new_matrix, sound
-from farfield.kernels.fft cimport Plan, Read, Write, plan_free, plan_new, real_forward, real_inverse
+from farfield.kernels.fft cimport Plan, plan_free, plan_new, real_forward, real_inverse
+from farfield.kernels.kalman cimport LEAKS_TO, advance, clipped, explain, leak, mean_of_bins, mirror, observe
 from farfield.kernels.samples cimport Sound, energy, skip, sound_of, take, zeros
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memmove, memset
@@ -40,56 +54,27 @@ from libc.string cimport memcpy, memmove, memset
 cdef enum:
     RATE = 16000
     LEVEL_BLOCKS_LOG2 = 6  # microphone and error power are averaged over about 64 hops
+    SPECTRA = 10           # of scratch memory
+    SPARE = 6              # the first of them that what a filter gave before it was constrained goes into
+    MARGIN = 16            # floats before and after a spectrum that is smoothed
 
 cdef float FLOOR = 1e-12
-
-cdef inline void explain(
-    Read xr, Read xi, Read wr, Read wi, Read c, Write er, Write ei, Write total, Py_ssize_t n
-) noexcept nogil:
-    """Adds one partition's share of the echo, and of the innovation variance."""
-    cdef Py_ssize_t k
-    for k in range(n):
-        er[k] += xr[k] * wr[k] - xi[k] * wi[k]
-        ei[k] += xr[k] * wi[k] + xi[k] * wr[k]
-        total[k] += (xr[k] * xr[k] + xi[k] * xi[k]) * c[k]
-
-
-cdef inline void observe(
-    Read er, Read ei, Write noise, Read total, Write gr, Write gi, Write inverse, float s, Py_ssize_t n
-) noexcept nogil:
-    """Takes the error into the observation noise; leaves E / D in (gr, gi) and 1 / D in inverse."""
-    cdef Py_ssize_t k
-    cdef float q
-    for k in range(n):
-        noise[k] = s * noise[k] + (1 - s) * (er[k] * er[k] + ei[k] * ei[k]) + FLOOR
-        q = 1 / (total[k] + 2 * noise[k])
-        inverse[k] = q
-        gr[k] = er[k] * q
-        gi[k] = ei[k] * q
-
-
-cdef inline void learn(
-    Read xr, Read xi, Read gr, Read gi, Read inverse, Write wr, Write wi, Write c, float a2, Py_ssize_t n
-) noexcept nogil:
-    """One partition's Kalman step."""
-    cdef Py_ssize_t k
-    cdef float r, i, power
-    for k in range(n):
-        power = xr[k] * xr[k] + xi[k] * xi[k]
-        r = wr[k] + c[k] * (xr[k] * gr[k] + xi[k] * gi[k])
-        i = wi[k] + c[k] * (xr[k] * gi[k] - xi[k] * gr[k])
-        c[k] = a2 * (c[k] - 0.5 * c[k] * c[k] * power * inverse[k]) + (1 - a2) * (r * r + i * i) + FLOOR
-        wr[k] = r
-        wi[k] = i
-
+cdef float QUIET = 1e-7           # mean square of references that teach nothing
+cdef float FLAT = 0.99            # level from which two equal samples are a clipped microphone's
+cdef float LEAST_NOISE = 0.1      # share of the error that is taken for noise at least
+cdef float STRANGER = 0.003       # share of the path before anything is learnt that it may turn into
+cdef float MATCHED = 16           # power ratio of microphone and references that needs no matching
+cdef float MOST_MATCHED = 1000
+cdef float EVIDENCE = 3e-6        # mean square, over the time of matching, that speaks for equal levels
+cdef double MATCH_S = 0.5, DECAY_S = 0.3, LEAST_DECAY_DB = 12, SMOOTH_HZ = 375
 
 cdef class EchoCanceller:
     """Takes the loudspeakers' sound out of microphones. See the head of echo.pyx for equations and sources.
 
-    microphones: 1 to 16. references: 1 to 4. hop: 64, 128 or 256 samples, which is also the delay.
+    microphones: 1 to 16. references: 1 to 4. hop: 64, 128 or 256 samples; the delay is two hops.
     tail_samples: length of echo path that is learnt, up to 8,192 (512 ms), rounded up to whole hops.
     memory_s: time in which an echo path is expected to change, 0.1 to 1000. noise_smoothing: s above, for hop 128.
-    initial: first state covariance: the square of the path gain per partition that is thought likely.
+    initial: the square of the path's gain, over all partitions, that is thought likely before anything is learnt.
     repair: partitions constrained each hop. TypeError, ValueError: an argument out of its range.
     """
 
@@ -99,28 +84,39 @@ cdef class EchoCanceller:
     cdef readonly int tail_samples
     cdef readonly int delay_samples
     cdef int partitions, slots, repair, newest, turn, filled
+    cdef int matching             # hops that the levels are matched in
+    cdef int to_match             # of them, how many are still to come
+    cdef int quiet                # hops since the references were last heard, up to slots
     cdef bint observed            # whether `gain` holds a hop's innovation that the filters have not learnt from yet
     cdef Py_ssize_t stride        # floats a spectrum part takes: hop + 1, rounded up to a vector
-    cdef float a2, smoothing, initial
+    cdef Py_ssize_t width         # bins to each side that the error's power is averaged over
+    cdef float a2, smoothing, rise
+    cdef double played            # sum of squares of the references while levels are matched
     cdef Plan *plan
+    cdef float *prior             # [partition]: C0 at equal levels
     cdef float *x                 # [ring of partitions + 1][reference][re, im][stride]
     cdef float *w                 # [microphone][partition][reference][re, im, covariance][stride]
+    cdef float *mean              # [microphone][partition][reference]: mean over bins of |W|^2 when last constrained
     cdef float *gain              # [microphone][re, im of E / D, 1 / D][stride], of the last hop
     cdef float *noise             # [microphone][stride]
     cdef float *far               # [reference][2 hop]: the samples of the next reference spectrum
-    cdef float *near              # [microphone][hop]: the hop that is filling
+    cdef float *near              # [microphone][2 hop]: the last hop, and the one that is filling
     cdef float *ready             # [hop][microphone]: the hop that leaves meanwhile
-    cdef float *scratch           # er, ei, total, each stride; 2 hop samples; FFT work
+    cdef float *scratch           # [er, ei, yr, yi, power, total, 4 spare][MARGIN, stride, MARGIN]; 2 hop samples; FFT work
     cdef float *level             # [microphone][before, after]
+    cdef double *heard            # [microphone]: sum of squares while levels are matched
+    cdef float *match             # [microphone][g now, g before]
 
     def __cinit__(
-        self, microphones, references, *, hop=128, tail_samples=2048, memory_s=2.0, noise_smoothing=0.7, initial=0.3, repair=2
+        self, microphones, references, *, hop=128, tail_samples=2048, memory_s=3.0, noise_smoothing=0.5, initial=2.5, repair=1
     ):
+        cdef Py_ssize_t p
         self.microphones = _boundary.count("microphones", microphones, 1, 16)
         self.references = _boundary.count("references", references, 1, 4)
-        self.hop = self.delay_samples = _boundary.count("hop", hop, 64, 256)
+        self.hop = _boundary.count("hop", hop, 64, 256)
         if self.hop not in (64, 128, 256):
             raise ValueError(f"hop: got {hop}, wanted 64, 128 or 256")
+        self.delay_samples = 2 * self.hop
         tail = _boundary.count("tail_samples", tail_samples, 1, 8192)
         self.partitions = -(-tail // self.hop)
         self.slots = self.partitions + 1
@@ -128,27 +124,40 @@ cdef class EchoCanceller:
         self.repair = min(_boundary.count("repair", repair, 1, 128), self.partitions)
         self.a2 = math.exp(-2 * self.hop / (RATE * _boundary.number("memory_s", memory_s, 0.1, 1000)))
         self.smoothing = _boundary.number("noise_smoothing", noise_smoothing, 0, 0.999) ** (self.hop / 128.0)
-        self.initial = _boundary.number("initial", initial, 1e-6, 1e6)
+        initial = _boundary.number("initial", initial, 1e-6, 1e6)
+        self.matching = <int> (MATCH_S * RATE / self.hop)
+        self.rise = 10 ** (0.1 * self.hop / 64.0)
+        self.width = <Py_ssize_t> (SMOOTH_HZ * 2 * self.hop / RATE)
         self.stride = (self.hop + 1 + 7) // 8 * 8
         self.plan = plan_new(2 * self.hop)
+        self.prior = zeros(self.partitions)
         self.x = zeros(self.slots * self.references * 2 * self.stride)
         self.w = zeros(self.microphones * self.partitions * self.references * 3 * self.stride)
+        self.mean = zeros(self.microphones * self.partitions * self.references)
         self.gain = zeros(self.microphones * 3 * self.stride)
         self.noise = zeros(self.microphones * self.stride)
         self.far = zeros(self.references * 2 * self.hop)
-        self.near = zeros(self.microphones * self.hop)
+        self.near = zeros(self.microphones * 2 * self.hop)
         self.ready = zeros(self.microphones * self.hop)
-        self.scratch = zeros(3 * self.stride + 6 * self.hop)
+        self.scratch = zeros(SPECTRA * (self.stride + 2 * MARGIN) + 6 * self.hop)
         self.level = zeros(2 * self.microphones)
-        if (self.plan == NULL or self.x == NULL or self.w == NULL or self.gain == NULL or self.noise == NULL
-                or self.far == NULL or self.near == NULL or self.ready == NULL or self.scratch == NULL or self.level == NULL):
+        self.heard = <double *> zeros(2 * self.microphones)
+        self.match = zeros(2 * self.microphones)
+        if (self.plan == NULL or self.prior == NULL or self.x == NULL or self.w == NULL or self.mean == NULL or self.gain == NULL
+                or self.noise == NULL or self.far == NULL or self.near == NULL or self.ready == NULL or self.scratch == NULL
+                or self.level == NULL or self.heard == NULL or self.match == NULL):
             raise MemoryError("EchoCanceller: no memory for its state")
+        shape = np.maximum(10 ** (-6 * np.arange(self.partitions) * self.hop / (RATE * DECAY_S)), 10 ** (-LEAST_DECAY_DB / 10))
+        for p in range(self.partitions):
+            self.prior[p] = initial * shape[p] / shape.sum()
         self.reset()
 
     def __dealloc__(self):
         plan_free(self.plan)
+        free(self.prior)
         free(self.x)
         free(self.w)
+        free(self.mean)
         free(self.gain)
         free(self.noise)
         free(self.far)
@@ -156,23 +165,34 @@ cdef class EchoCanceller:
         free(self.ready)
         free(self.scratch)
         free(self.level)
+        free(self.heard)
+        free(self.match)
 
     def reset(self):
         """Back to the state of a new object: nothing learnt, nothing held."""
-        cdef Py_ssize_t i, k, filters = self.microphones * self.partitions * self.references
+        cdef Py_ssize_t m, p, r, k, filters = self.microphones * self.partitions * self.references
+        cdef float *c = self.w + 2 * self.stride
         memset(self.x, 0, self.slots * self.references * 2 * self.stride * sizeof(float))
         memset(self.w, 0, filters * 3 * self.stride * sizeof(float))
-        for i in range(filters):
-            for k in range(self.stride):
-                self.w[(3 * i + 2) * self.stride + k] = self.initial
+        for m in range(self.microphones):
+            self.match[2 * m] = self.match[2 * m + 1] = 1
+            for p in range(self.partitions):
+                for r in range(self.references):
+                    for k in range(self.stride):
+                        c[k] = self.prior[p]
+                    c += 3 * self.stride
+        memset(self.mean, 0, filters * sizeof(float))
         memset(self.gain, 0, self.microphones * 3 * self.stride * sizeof(float))
         memset(self.noise, 0, self.microphones * self.stride * sizeof(float))
         memset(self.far, 0, self.references * 2 * self.hop * sizeof(float))
-        memset(self.near, 0, self.microphones * self.hop * sizeof(float))
+        memset(self.near, 0, self.microphones * 2 * self.hop * sizeof(float))
         memset(self.ready, 0, self.microphones * self.hop * sizeof(float))
-        memset(self.scratch, 0, (3 * self.stride + 6 * self.hop) * sizeof(float))
+        memset(self.scratch, 0, (SPECTRA * (self.stride + 2 * MARGIN) + 6 * self.hop) * sizeof(float))
         memset(self.level, 0, 2 * self.microphones * sizeof(float))
+        memset(self.heard, 0, self.microphones * sizeof(double))
+        self.played = 0
         self.newest = self.turn = self.filled = 0
+        self.to_match, self.quiet = self.matching, self.slots
         self.observed = False
 
     @property
@@ -209,7 +229,7 @@ cdef class EchoCanceller:
         while frames:
             n = min(frames, hop - self.filled)
             for c in range(mics):
-                take(mic, c, self.near + c * hop + self.filled, n)
+                take(mic, c, self.near + (2 * c + 1) * hop + self.filled, n)
             for c in range(refs):
                 take(ref, c, self.far + (2 * c + 1) * hop + self.filled, n)
             memcpy(out, self.ready + self.filled * mics, n * mics * sizeof(float))
@@ -225,19 +245,23 @@ cdef class EchoCanceller:
     cdef void block(self) noexcept nogil:
         """One hop: the references' spectra, then each microphone's filters brought up to date and its error."""
         cdef Py_ssize_t hop = self.hop, stride = self.stride, m, r
+        cdef float played = 0
         cdef float *x
-        cdef float *work = self.scratch + 3 * stride + 2 * hop
+        cdef float *work = self.scratch + SPECTRA * (stride + 2 * MARGIN) + 2 * hop
         self.newest = (self.newest if self.newest else self.slots) - 1
         for r in range(self.references):
             x = self.spectrum(0, r)
             real_forward(self.plan, self.far + 2 * r * hop, x, x + stride, work)
+            played += energy(self.far + (2 * r + 1) * hop, hop)
             memmove(self.far + 2 * r * hop, self.far + (2 * r + 1) * hop, hop * sizeof(float))
+        self.level_up(played)
         for m in range(self.microphones):
-            self.predict(m)
+            self.advance_filters(m)
+            self.leave(m)
             self.cancel(m)
         if self.observed:
             self.turn = (self.turn + self.repair) % self.partitions
-        self.observed = True
+        self.observed = self.quiet < self.slots
 
     cdef inline float *spectrum(self, Py_ssize_t ago, Py_ssize_t r) noexcept nogil:
         """Of reference r, `ago` hops ago: its real and imaginary part."""
@@ -246,52 +270,118 @@ cdef class EchoCanceller:
             slot -= self.slots
         return self.x + (slot * self.references + r) * 2 * self.stride
 
-    cdef void predict(self, Py_ssize_t m) noexcept nogil:
-        """Each filter learns from the last hop, is constrained if it is its turn, and adds its share of this hop's echo."""
+    cdef inline float *part(self, Py_ssize_t number) noexcept nogil:
+        """A spectrum of the scratch memory, with its margins around it."""
+        return self.scratch + number * (self.stride + 2 * MARGIN) + MARGIN
+
+    cdef void level_up(self, float played) noexcept nogil:
+        """Matches the filters' expectations to the levels, while nothing much is known."""
+        cdef Py_ssize_t hop = self.hop, m
+        cdef double unknown = EVIDENCE * <double> hop * self.matching, ratio, least = MOST_MATCHED
+        cdef bint matched
+        if self.quiet < self.slots:
+            self.quiet += 1
+        matched = played > QUIET * hop
+        if matched:
+            self.quiet = 0
+        matched = matched and self.to_match > 0
+        if matched:
+            self.to_match -= 1
+            self.played += played
+        for m in range(self.microphones):
+            self.match[2 * m + 1] = self.match[2 * m]
+            if matched:
+                self.heard[m] += energy(self.near + (2 * m + 1) * hop, hop)
+                ratio = (self.heard[m] + unknown) / (self.played + unknown)
+                ratio = max(ratio / MATCHED, 1) if ratio > 1 else min(ratio * MATCHED, 1)
+                self.match[2 * m] = min(min(max(ratio, 1 / least), least), <double> self.rise * self.match[2 * m])
+
+    cdef void advance_filters(self, Py_ssize_t m) noexcept nogil:
+        """Each filter learns from the last hop, is constrained if it is its turn, and adds its share of both hops' echo."""
         cdef Py_ssize_t stride = self.stride, p, r, since
-        cdef float *x
+        cdef float *last
+        cdef float *next_
         cdef float *w = self.w + m * self.partitions * self.references * 3 * stride
+        cdef float *mean = self.mean + m * self.partitions * self.references
         cdef float *gain = self.gain + 3 * m * stride
-        cdef float *er = self.scratch
-        memset(er, 0, 3 * stride * sizeof(float))
+        cdef float *total = self.part(5)
+        cdef Py_ssize_t spare
+        cdef bint constrained
+        cdef float now = self.match[2 * m], before = self.match[2 * m + 1]
+        cdef float a2 = self.a2 if self.observed else 1, settled
+        for p in range(4):
+            memset(self.part(p), 0, stride * sizeof(float))
+        memset(total, 0, stride * sizeof(float))
         for p in range(self.partitions):
             since = p - self.turn if p >= self.turn else p - self.turn + self.partitions
             for r in range(self.references):
-                if self.observed:
-                    x = self.spectrum(p + 1, r)
-                    learn(x, x + stride, gain, gain + stride, gain + 2 * stride,
-                          w, w + stride, w + 2 * stride, self.a2, stride)
-                    if since < self.repair:
-                        self.constrain(w)
-                x = self.spectrum(p, r)
-                explain(x, x + stride, w, w + stride, w + 2 * stride, er, er + stride, er + 2 * stride, stride)
+                last = self.spectrum(p + 1, r)
+                next_ = self.spectrum(p, r)
+                settled = (1 - a2) * (<float> 0.5 * mean[0] + STRANGER * before * self.prior[p]) + FLOOR
+                constrained = self.observed and since < self.repair
+                spare = SPARE if constrained else 0
+                advance(last, last + stride, next_, next_ + stride, gain, gain + stride, gain + 2 * stride,
+                        w, w + stride, w + 2 * stride, self.part(2 + spare), self.part(3 + spare), self.part(spare),
+                        self.part(1 + spare), total, a2, <float> 0.5 * (1 - a2), settled, now / before, stride)
+                if constrained:
+                    mean[0] = self.constrain(w)
+                    explain(last, last + stride, w, w + stride, self.part(2), self.part(3), stride)
+                    explain(next_, next_ + stride, w, w + stride, self.part(0), self.part(1), stride)
                 w += 3 * stride
+                mean += 1
+
+    cdef void leave(self, Py_ssize_t m) noexcept nogil:
+        """Takes the echo out of the last hop, with filters that have learnt from it."""
+        cdef Py_ssize_t hop = self.hop, t
+        cdef float *yr = self.part(2)
+        cdef float *yi = self.part(3)
+        cdef float *signal = self.scratch + SPECTRA * (self.stride + 2 * MARGIN)
+        cdef float *near = self.near + 2 * m * hop
+        yi[0] = yi[hop] = 0
+        real_inverse(self.plan, yr, yi, signal, signal + 2 * hop)
+        for t in range(hop):
+            signal[t] = near[t] - signal[hop + t]
+            self.ready[t * self.microphones + m] = signal[t]
+        self.level[2 * m] += (energy(near, hop) - self.level[2 * m]) / (1 << LEVEL_BLOCKS_LOG2) + FLOOR
+        self.level[2 * m + 1] += (energy(signal, hop) - self.level[2 * m + 1]) / (1 << LEVEL_BLOCKS_LOG2) + FLOOR
 
     cdef void cancel(self, Py_ssize_t m) noexcept nogil:
         """Takes the predicted echo out of the microphone's hop; what is left is the innovation to learn from."""
-        cdef Py_ssize_t hop = self.hop, stride = self.stride, t
+        cdef Py_ssize_t hop = self.hop, stride = self.stride, bins = hop + 1, t, k
         cdef float *gain = self.gain + 3 * m * stride
-        cdef float *er = self.scratch
-        cdef float *ei = er + stride
-        cdef float *signal = er + 3 * stride
+        cdef float *er = self.part(0)
+        cdef float *ei = self.part(1)
+        cdef float *smooth = self.part(2)
+        cdef float *leaked = self.part(3)
+        cdef float *power = self.part(4)
+        cdef float *total = self.part(5)
+        cdef float *signal = self.scratch + SPECTRA * (stride + 2 * MARGIN)
         cdef float *work = signal + 2 * hop
-        cdef float *near = self.near + m * hop
+        cdef float *near = self.near + (2 * m + 1) * hop
         ei[0] = ei[hop] = 0
         real_inverse(self.plan, er, ei, signal, work)
         memset(signal, 0, hop * sizeof(float))
         for t in range(hop):
             signal[hop + t] = near[t] - signal[hop + t]
-            self.ready[t * self.microphones + m] = signal[hop + t]
-        self.level[2 * m] += (energy(near, hop) - self.level[2 * m]) / (1 << LEVEL_BLOCKS_LOG2) + FLOOR
-        self.level[2 * m + 1] += (energy(signal + hop, hop) - self.level[2 * m + 1]) / (1 << LEVEL_BLOCKS_LOG2) + FLOOR
         real_forward(self.plan, signal, er, ei, work)
-        observe(er, ei, self.noise + m * stride, er + 2 * stride, gain, gain + stride, gain + 2 * stride, self.smoothing, stride)
+        for k in range(bins):
+            power[k] = er[k] * er[k] + ei[k] * ei[k]
+        mirror(power, bins, self.width)
+        mirror(total, bins, LEAKS_TO)
+        mean_of_bins(power, smooth, self.width, bins)
+        leak(total, leaked, bins)
+        observe(er, ei, self.noise + m * stride, smooth, leaked, gain, gain + stride, gain + 2 * stride,
+                self.smoothing, LEAST_NOISE, FLOOR, bins)
+        if self.quiet == self.slots or clipped(near, FLAT, hop):
+            memset(gain, 0, 3 * stride * sizeof(float))
+        memcpy(near - hop, near, hop * sizeof(float))
 
-    cdef void constrain(self, float *w) noexcept nogil:
-        """Takes out of a filter what circular convolution put into its second half."""
+    cdef float constrain(self, float *w) noexcept nogil:
+        """Takes out of a filter what circular convolution put into its second half; the mean over all bins of |W|^2 then."""
         cdef Py_ssize_t hop = self.hop, stride = self.stride
-        cdef float *signal = self.scratch + 3 * stride
+        cdef float *signal = self.scratch + SPECTRA * (stride + 2 * MARGIN)
         w[stride] = w[stride + hop] = 0
         real_inverse(self.plan, w, w + stride, signal, signal + 2 * hop)
         memset(signal + hop, 0, hop * sizeof(float))
         real_forward(self.plan, signal, w, w + stride, signal + 2 * hop)
+        return energy(signal, hop)

@@ -1,0 +1,72 @@
+"""`farfield eval echo`: what the echo canceller takes away, and what it leaves of the talker."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from farfield.cli.shared import as_json, need, note
+from farfield.errors import InputError
+from farfield.profile import RATE
+
+_COLUMNS = {
+    "erle_db": "ERLE, dB",
+    "erle_settled_db": "from 3 s",
+    "near_si_sdr_db": "talker SI-SDR",
+    "pause_erle_db": "ERLE in pauses",
+    "converged_s": "converged, s",
+    "reconverged_s": "again, s",
+}
+
+
+@click.command("eval echo")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--tail-ms", type=click.IntRange(16, 512), default=128, show_default=True, help="Echo path that is learnt.")
+@click.option("--change-s", type=click.FloatRange(0.5), metavar="S", help="When the path, the delay or the level changes.")
+@click.option("--align/--no-align", default=True, show_default=True, help="Whether delay and drift are found and taken out.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="OUT.png", help="Draw ERLE by second.")
+@as_json
+def evaluate_echo(folder: Path, tail_ms: int, change_s: float | None, align: bool, plot: Path | None, as_json: bool) -> None:
+    """Measure the echo canceller on recordings: mic and ref, and near where the talker is known, in DIR or folders in it.
+
+    ERLE is the power of the echo over what is left of it. Without near.flac a talker counts as echo. The linear stage is
+    measured, with the delay and the clocks' drift that were found on the way taken out; Speex's is held beside it where
+    libspeexdsp is installed.
+    """
+    from farfield.evaluation import echo
+
+    if plot is not None:
+        need("matplotlib", "matplotlib", "eval")
+    found = echo.evaluate(folder, tail_ms * RATE // 1000, change_s, align)
+    if any(told["speex"] is None for told in found):
+        note("Speex is left out: its library is not installed (Debian: libspeexdsp1)")
+    if plot is not None:
+        try:
+            echo.draw(found, plot)
+        except OSError as error:
+            raise InputError(f"{plot}: cannot be written ({error.strerror}); wanted a file in a folder that is there") from None
+    if as_json:
+        for told in found:
+            print(json.dumps(told))
+        return
+    _print(found)
+    if plot is not None:
+        print(f"ERLE by second: {plot}")
+
+
+def _print(found: list[dict[str, Any]]) -> None:
+    """A row each, ours / Speex's; a column where some recording has the figure."""
+    shown = {key: title for key, title in _COLUMNS.items() if any(told["ours"][key] is not None for told in found)}
+    table = Table("recording", "s", "delay, ms", "drift, ppm", *shown.values(), title="ours / Speex")
+    for told in found:
+        table.add_row(told["recording"], f"{told['seconds']:.1f}", _figure(told["delay_ms"]), _figure(told["drift_ppm"], 0), *(
+            " / ".join(_figure(told[side][key]) for side in ("ours", "speex") if told[side] is not None) for key in shown
+        ))  # fmt: skip
+    Console(width=None if Console().is_terminal else 130).print(table)
+
+
+def _figure(value: float | None, places: int = 1) -> str:
+    return "-" if value is None else f"{value:.{places}f}"

@@ -1,0 +1,211 @@
+"""How well an echo canceller does on recordings: what it takes away, what it leaves of the talker, and how soon."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from farfield import kernels
+from farfield.errors import InputError
+from farfield.evaluation import speex
+from farfield.profile import MOST_REFERENCES, RATE
+
+Sound = NDArray[np.float32]
+
+SUFFIXES = (".flac", ".wav")
+SEGMENT_S = 1.0
+SETTLED_AFTER_S = 3.0
+_FRAME = 320  # 20 ms, in which the talker speaks or pauses
+_PAUSE = 1e-3  # of the power of the talker's loudest frame
+_STEP = 1_600  # convergence is told to 0.1 s, over windows of 0.5 s
+_WITHIN_DB = 3.0
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A microphone, what was played (frames, references), and the talker alone where that is known; equally long."""
+
+    name: str
+    mic: Sound
+    ref: Sound
+    near: Sound | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one canceller did with a recording; in dB and seconds, None where it cannot be told.
+
+    erle_db: power of the echo over what is left of it, of the whole; where the talker is known the talker is taken out of
+    both first, elsewhere a talker counts as echo. erle_settled_db: the same from 3 s on. erle_by_second_db: the same by second.
+    near_si_sdr_db, pause_erle_db: where the talker is known, scale-invariant signal-to-distortion ratio of what is left to
+    the talker, and the power taken out while the talker pauses. converged_s: when half a second first came within 3 dB of
+    the median from there to the end, or to `change`; reconverged_s: the same, counted from `change`.
+    """
+
+    erle_db: float
+    erle_settled_db: float | None
+    erle_by_second_db: list[float]
+    near_si_sdr_db: float | None
+    pause_erle_db: float | None
+    converged_s: float | None
+    reconverged_s: float | None
+
+
+def recordings(folder: Path) -> Iterator[Recording]:
+    """The folder, or each folder in it, that holds ref and mic (and near), .flac or .wav, 16 kHz.
+
+    InputError: no such folder, or nothing in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; wanted one with ref and mic recordings, or folders of them")
+    found = [place for place in (folder, *sorted(folder.iterdir())) if place.is_dir() and _file(place, "mic") is not None]
+    if not found:
+        raise InputError(f"{folder}: holds no recordings; wanted mic.flac and ref.flac, in it or in folders in it")
+    for place in found:
+        sounds = {name: _read(path) for name in ("mic", "ref", "near") if (path := _file(place, name)) is not None}
+        if "ref" not in sounds:
+            raise InputError(f"{place}: has a microphone and no reference; wanted ref.flac or ref.wav beside it")
+        if not 1 <= sounds["ref"].shape[1] <= MOST_REFERENCES:
+            raise InputError(f"{place}: got {sounds['ref'].shape[1]} references, wanted 1 to {MOST_REFERENCES}")
+        frames = min(map(len, sounds.values()))
+        if frames < RATE:
+            raise InputError(f"{place}: got {frames} samples, wanted a second at least")
+        near = sounds["near"][:frames, 0] if "near" in sounds else None
+        yield Recording(place.name, sounds["mic"][:frames, 0], np.ascontiguousarray(sounds["ref"][:frames]), near)
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    return next((path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()), None)
+
+
+def _read(path: Path) -> Sound:
+    try:
+        sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"{path}: cannot be read ({error}); wanted a sound file") from None
+    if rate != RATE:
+        raise InputError(f"{path}: got {rate} Hz, wanted {RATE}")
+    return np.asarray(sound, np.float32)
+
+
+def ours(recording: Recording, tail: int, align: bool = True) -> tuple[Sound, float | None, float | None]:
+    """What the linear stage leaves of the microphone, in time with it; the delay in ms and the drift in ppm that were found.
+
+    align: whether the aligner goes before it, as in the chain; without it nothing is found.
+    """
+    canceller = kernels.EchoCanceller(1, recording.ref.shape[1], tail_samples=tail)
+    aligner = kernels.Aligner(1, recording.ref.shape[1]) if align else None
+    late = canceller.delay_samples + (0 if aligner is None else aligner.delay_samples)
+    mic, ref = (np.pad(x, ((0, late), (0, 0))) for x in (recording.mic[:, None], recording.ref))
+    if aligner is not None:
+        mic, ref = aligner.process(mic, ref)
+    left = np.asarray(canceller.process(mic, ref)[late:, 0], np.float32)
+    if aligner is None:
+        return left, None, None
+    found = aligner.echo_samples
+    return left, None if found is None else round(found * 1000 / RATE, 2), round(aligner.drift_ppm, 1)
+
+
+def measure(recording: Recording, left: Sound, change_s: float | None = None) -> Measured:
+    """Figures of `left`, what a canceller made of the recording, in time with it.
+
+    change_s: when the echo path, the delay or the level changes, where the recording has such a moment.
+    """
+    near = np.zeros(1, np.float32) if recording.near is None else recording.near
+    echo, rest = _squares(recording.mic - near), _squares(left - near)
+    late = slice(int(SETTLED_AFTER_S * RATE), None)
+    si_sdr = pause = None
+    if recording.near is not None:
+        si_sdr, silent = si_sdr_db(left, recording.near), pauses(recording.near)
+        if silent.any():
+            pause = _ratio_db(_squares(recording.mic)[silent], _squares(left)[silent])
+    change = len(echo) if change_s is None else int(change_s * RATE)
+    return Measured(
+        erle_db=_ratio_db(echo, rest),
+        erle_settled_db=_ratio_db(echo[late], rest[late]) if len(echo) >= late.start + RATE else None,
+        erle_by_second_db=[_ratio_db(echo[at : at + RATE], rest[at : at + RATE]) for at in range(0, len(echo) - RATE + 1, RATE)],
+        near_si_sdr_db=si_sdr,
+        pause_erle_db=pause,
+        converged_s=_converged(_windows(echo[:change], rest[:change])),
+        reconverged_s=None if change_s is None else _converged(_windows(echo[change:], rest[change:])),
+    )
+
+
+def pauses(near: Sound) -> NDArray[np.bool_]:
+    """Where the talker pauses: frames of 20 ms that are 30 dB below the loudest; one flag a sample."""
+    power = np.mean(_squares(near[: len(near) // _FRAME * _FRAME]).reshape(-1, _FRAME), axis=1)
+    quiet = np.repeat(power < _PAUSE * power.max(), _FRAME)
+    return np.concatenate([quiet, np.zeros(len(near) - len(quiet), bool)])
+
+
+def si_sdr_db(got: Sound, wanted: Sound) -> float:
+    """Scale-invariant signal-to-distortion ratio (Le Roux et al., ICASSP 2019), in dB."""
+    x, s = got.astype(np.float64), wanted.astype(np.float64)
+    target = s * (x @ s) / (s @ s)
+    return _ratio_db(target**2, (x - target) ** 2)
+
+
+def _squares(x: Sound) -> NDArray[np.float64]:
+    return np.asarray(x.astype(np.float64) ** 2)
+
+
+def _ratio_db(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
+    """Within +-100 dB, which digital silence on one side would exceed."""
+    return float(np.clip(10 * np.log10((before.sum() + 1e-12) / (after.sum() + 1e-12)), -100, 100))
+
+
+def _windows(echo: NDArray[np.float64], left: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ERLE over half a second, every 0.1 s, where something is heard at all."""
+    length = 5 * _STEP
+    starts = range(0, len(echo) - length + 1, _STEP)
+    heard = max((echo[at : at + length].sum() for at in starts), default=0) * _PAUSE
+    return np.array([
+        _ratio_db(echo[at : at + length], left[at : at + length]) if echo[at : at + length].sum() > heard else np.nan
+        for at in starts
+    ])  # fmt: skip
+
+
+def _converged(erle: NDArray[np.float64]) -> float | None:
+    """The end of the first window that is within 3 dB of the median of all from it on."""
+    for number, value in enumerate(erle):
+        if np.isfinite(value) and value >= np.nanmedian(erle[number:]) - _WITHIN_DB:
+            return round((number + 5) * _STEP / RATE, 1)
+    return None
+
+
+def evaluate(folder: Path, tail: int, change_s: float | None = None, align: bool = True) -> list[dict[str, Any]]:
+    """Each recording's figures, ours and Speex's (None where its library is not there), and the delay and drift found."""
+    peer = speex.library()
+    found = []
+    for recording in recordings(folder):
+        left, delay_ms, drift_ppm = ours(recording, tail, align)
+        theirs = None if peer is None else speex.cancel(peer, recording.mic, recording.ref, tail)
+        found.append({
+            "recording": recording.name,
+            "seconds": round(len(recording.mic) / RATE, 2),
+            "delay_ms": delay_ms,
+            "drift_ppm": drift_ppm,
+            "ours": asdict(measure(recording, left, change_s)),
+            "speex": None if theirs is None else asdict(measure(recording, theirs, change_s)),
+        })  # fmt: skip
+    return found
+
+
+def draw(found: list[dict[str, Any]], path: Path) -> None:
+    """ERLE by second of each recording, ours and Speex's; OSError where `path` cannot be written."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 1 + 2.2 * len(found)), layout="constrained")
+    for axes, told in zip(np.atleast_1d(figure.subplots(len(found), squeeze=True)), found, strict=True):
+        for side in ("ours", "speex"):
+            if told[side] is not None:
+                levels = told[side]["erle_by_second_db"]
+                axes.step(np.arange(len(levels) + 1), [*levels, levels[-1]], where="post", label=side)
+        axes.set(title=told["recording"], xlabel="s", ylabel="ERLE, dB")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=100, format="png")
