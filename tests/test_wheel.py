@@ -80,7 +80,7 @@ def test_everything_that_is_needed_is_in_it(wheel):
                 wanted.add(package + name.removeprefix(wing))
     assert wanted - names == set()
     for name in ("py.typed", "profiles/respeaker-4mic.toml", "training/phrases/alexa.txt", "kernels/__init__.pyi",
-                 "kernels/fft.pxd", "hil/__init__.py", "cli/__init__.py"):  # fmt: skip
+                 "kernels/fft.pxd", "hil/__init__.py", "cli/__init__.py", "board/PROTOCOL.md"):  # fmt: skip
         assert f"farfield/{name}" in names
     kernels = {Path(name).stem for name in tracked() if name.endswith(".pyx")} - {"_cpu"}
     built = [PurePosixPath(name) for name in names if name.endswith(".so")]
@@ -99,7 +99,7 @@ def test_its_metadata(wheel):
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
     required = [line.split(": ")[1] for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra" not in line]
     names = sorted("".join(c for c in line.split(">")[0] if c not in " ;") for line in required)
-    assert names == ["click", "numpy", "pyserial", "rich", "safetensors", "soundfile", "soxr"]
+    assert names == ["click", "cobs", "numpy", "pyserial", "rich", "safetensors", "soundfile", "soxr"]
     assert "farfield = farfield.cli:main" in entries
 
 

@@ -30,7 +30,7 @@ _PEAK = 0.5  # of full scale, of what is heard over noise
 _WINDOWS = (3, 4, 5, 6, 8)
 _LOOK_WINDOWS = (3, 5)
 _THRESHOLDS = np.round([*np.arange(0.02, 0.98, 0.01), *np.arange(0.98, 0.9975, 0.0025)], 4)
-_OPENING = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # a listener's thresholds that a second look may be put behind
+_OPENING = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # a listener's thresholds
 _LOOK_THRESHOLDS = np.arange(3, 256) / 256  # all that eight bits can exceed
 Features = NDArray[np.uint16]
 

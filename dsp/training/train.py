@@ -29,7 +29,7 @@ _ALONE_PER_HOUR = 0.5  # for a listener without its second look, which at the ra
 STRICTER = (0.0, 3.0)
 """Taken off the logits in turn, so that the scores' 8 bits resolve what lies around the threshold."""
 _ROOMS_TO_MEASURE = 30
-_LOOK_LOWER = 4.0  # off a second look's logits, for the same reason: it is asked for much more certainty than a half
+_LOOK_LOWER = (2.0, 4.0)  # off a second look's logits, for the same reason
 _LAXEST = 0  # of STRICTER: what a second look may be put behind
 
 
@@ -136,10 +136,10 @@ def finish(
         net = load_network(work, Task(left_out), words).of_word(number)
         return export.to_model(net, word=word, detector=detector, card=card, stricter=stricter)
 
-    def look(left_out: int | None, threshold: float, card: Mapping[str, Any]) -> Model:
+    def look(left_out: int | None, lower: float, threshold: float, card: Mapping[str, Any]) -> Model:
         net = load_network(work, Task(left_out, look=True), words).of_word(number)
         own = draft | {"smoothing_steps": LOOK_STEPS, "threshold": threshold}
-        return export.to_model(net, word=word, detector=own, card=card, stricter=_LOOK_LOWER)
+        return export.to_model(net, word=word, detector=own, card=card, stricter=lower)
 
     heard = [measure.streams(material.held_out(part, number), _other_words(material, number, part), rooms, recipe.seed + part)
              for part in range(PARTS)]  # fmt: skip
@@ -149,13 +149,14 @@ def finish(
     plain = listener(None, 0.0, draft, {})
     alone, alone_found = measure.choose(variants, plain, WAKES_PER_HOUR)
     kinds = sorted({_LAXEST, alone.variant})
-    of = list(zip(*(
-        measure.looked([variants[kind][part] for kind in kinds], replace(plain, second_look=look(part, 0.5, {})))
+    of = [scores for lower in _LOOK_LOWER for scores in zip(*(
+        measure.looked([variants[kind][part] for kind in kinds], replace(plain, second_look=look(part, lower, 0.5, {})))
         for part in range(PARTS)
-    ), strict=True))  # fmt: skip
+    ), strict=True)]  # fmt: skip
     both, both_found = measure.choose_look(of, plain, WAKES_PER_HOUR)
+    lower = _LOOK_LOWER[both.variant // len(kinds)]
     helps = both_found.miss < alone_found.miss
-    variant = kinds[both.variant] if helps else alone.variant
+    variant = kinds[both.variant % len(kinds)] if helps else alone.variant
     # By itself the listener is this one, not the one that would be better by itself.
     alone, alone_found = measure.choose([variants[variant]], plain, _ALONE_PER_HOUR)
 
@@ -175,7 +176,7 @@ def finish(
 
     def trained(left_out: int | None, card: Mapping[str, Any], look_card: Mapping[str, Any]) -> Trained:
         model = listener(left_out, STRICTER[variant], draft | _reading(alone, alone_found), card)
-        return Trained(model, look(left_out, both.look_threshold or 0.5, look_card) if helps else None)
+        return Trained(model, look(left_out, lower, both.look_threshold or 0.5, look_card) if helps else None)
 
     for part in range(PARTS):
         crossed = {"cross_validation": f"trained without part {part} of {PARTS}"}
