@@ -320,7 +320,7 @@ class LookBatches:
             taken.append(segments)
             stops.append(((ends + late) // 160 - 2).astype(np.int64))
             of_word = asked // len(self._words)
-            near = round(_LOOK_NEAR * of_word)
+            near = max(1, round(_LOOK_NEAR * of_word))
             for hard, count in ((self._hard[number], of_word - near), (self._near[number], near)):
                 like, steps = hard.take(count, random)
                 taken.append(like)

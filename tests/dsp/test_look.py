@@ -229,7 +229,7 @@ def test_a_published_model_looks_again_at_what_ours_found(recordings, published)
     found, passed = wakes(alone, words), wakes(both, words)
     assert found[0] >= 58 and passed[0] >= 52
     woken, let_through = wakes(alone, speech), wakes(both, speech)
-    assert woken[0] >= 5 and let_through[0] <= woken[0] // 5 and let_through[1] >= woken[0] // 2
+    assert woken[0] >= 5 and let_through[0] <= woken[0] // 3 and let_through[1] >= woken[0] // 2
 
 
 def test_a_stream_is_scored_as_a_detector_hears_it(recordings, published):

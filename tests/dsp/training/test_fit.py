@@ -227,7 +227,7 @@ def test_a_second_look_hears_what_the_listener_has_just_heard(monkeypatch):
     monkeypatch.setattr(fit, "warped", lambda seen, pivots, random: torch.from_numpy(seen))
     for n in range(12):
         loss = batches.loss(Network(), 1.0, np.random.default_rng(n))
-        assert float(loss.detach()) == pytest.approx(2 * np.log(2)), "the hardest places count once more"
+        assert float(loss.detach()) == pytest.approx(np.log(2))
         loss.backward()
     lengths = {seen.shape[1] for seen in heard}
     assert max(lengths) == fit.LOOK_FRAMES and min(lengths) >= 60 and len(lengths) > 1
@@ -239,7 +239,7 @@ def test_a_second_look_hears_what_the_listener_has_just_heard(monkeypatch):
         assert (marked[of_word] == 200).all() and (late[of_word] <= 27).all()
         sounding = np.setdiff1d(np.arange(len(seen)), of_word)
         assert (marked[sounding] > 0).mean() > 0.4, "or just after what is looked at"
-        assert 0.2 < (marked[sounding] == 150).sum() / (marked[sounding] > 0).sum() < 0.5
+        assert 0.03 < (marked[sounding] == 150).sum() / (marked[sounding] > 0).sum() < 0.25
         pushed = np.sign(-logits.grad.numpy())
         assert not pushed[:, :, : -fit.LOOK_STEPS].any(), "only the last steps are asked"
         last = pushed[:, :, -1]

@@ -109,7 +109,7 @@ def test_a_second_look_lets_the_threshold_be_lower():
     pairs = measure.calibration([part], model, setting)
     assert [rate for _, rate in pairs] == [1.0, 0.0] and pairs[1][0] == pytest.approx(0.3, abs=0.005), "of the look's threshold"
     assert measure.calibration([part], model, alone)[0][1] == 1.0
-    _, deaf = heard(0.01, 0.8)
+    _, deaf = heard(0.001, 0.8)
     deaf = replace(deaf, words_looked=part.words_looked, others_looked=part.others_looked)
     assert measure.choose_look([[deaf], [part]], model, 0.0)[0].variant == 1
 
