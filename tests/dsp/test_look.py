@@ -223,13 +223,13 @@ def test_a_published_model_looks_again_at_what_ours_found(recordings, published)
 
     model = load_model("alexa")
     alone = Detector(replace(model, second_look=None), threshold=0.05)
-    both = Detector(replace(model, threshold=0.05), second_look=replace(published, threshold=0.5, smoothing_steps=5))
+    both = Detector(replace(model, threshold=0.05), second_look=replace(published, threshold=0.8, smoothing_steps=5))
     words = sorted((recordings / "keywords" / "alexa").glob("*.flac"))[:60]
     speech = sorted((recordings / "speech" / "train-clean").glob("*.flac"))[:150]
     found, passed = wakes(alone, words), wakes(both, words)
     assert found[0] >= 58 and passed[0] >= 52
     woken, let_through = wakes(alone, speech), wakes(both, speech)
-    assert woken[0] >= 5 and let_through[0] <= woken[0] // 3 and let_through[1] >= woken[0] // 2
+    assert woken[0] >= 5 and let_through[0] <= woken[0] // 5 and let_through[1] >= woken[0] // 2
 
 
 def test_a_stream_is_scored_as_a_detector_hears_it(recordings, published):
