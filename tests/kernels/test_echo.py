@@ -535,6 +535,7 @@ def test_mixed_double_talk_keeps_the_talker(kernels, recordings, names, least_si
         alone = (x[: len(pauses)][pauses] for x in (mic, out))
         before, after = (power_db(x) for x in alone)
         got.append((si_sdr_db(out, near), before - after))
+        assert si_sdr_db(out, near) > si_sdr_db(mic, near) + 6, name
     si_sdr, erle = np.mean(got, axis=0)
     assert si_sdr >= least_si_sdr_db
     assert erle >= least_erle_db
