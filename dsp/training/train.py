@@ -70,9 +70,11 @@ class Trained:
     look: Model | None
 
     def save(self, path: Path) -> None:
-        """The model as NAME.safetensors, the look beside it as NAME.look.safetensors."""
+        """The model as NAME.safetensors, the look beside it as NAME.look.safetensors; without one, an earlier one goes."""
         self.model.save(path)
-        if self.look is not None:
+        if self.look is None:
+            path.with_suffix(LOOK).unlink(missing_ok=True)
+        else:
             self.look.save(path.with_suffix(LOOK))
 
 

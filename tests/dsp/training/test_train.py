@@ -15,6 +15,7 @@ from farfield.errors import InputError  # noqa: E402
 from farfield.model import load_model  # noqa: E402
 from farfield.training import fit, train  # noqa: E402
 from farfield.training.material import PARTS, Phrase  # noqa: E402
+from reference.planted import random_model  # noqa: E402
 from reference.sounds import voice  # noqa: E402
 
 
@@ -119,6 +120,15 @@ def test_a_second_look_ships_where_it_helps(tiny, folders, monkeypatch):
             assert model.deciding_threshold == 0.3
             assert (model.second_look.threshold, model.second_look.smoothing_steps) == (0.3, fit.LOOK_STEPS)
             assert model.second_look.card["calibration"]
+
+
+def test_a_model_without_a_look_is_not_left_beside_an_earlier_models(tmp_path):
+    one, other = (random_model(seed) for seed in (1, 2))
+    train.Trained(one, other).save(tmp_path / "m.safetensors")
+    assert load_model(tmp_path / "m.safetensors").second_look is not None
+    train.Trained(other, None).save(tmp_path / "m.safetensors")
+    model = load_model(tmp_path / "m.safetensors")
+    assert model.second_look is None and model.fingerprint == other.fingerprint
 
 
 def test_parts_are_told(tiny, folders):
