@@ -65,7 +65,7 @@ WITHOUT_TORCH = """
 module = ["torch.*"]
 ignore_missing_imports = true
 [[tool.mypy.overrides]]
-module = ["farfield.training.network", "farfield.training.fit", "farfield.training.export"]
+module = ["farfield.training.network", "farfield.training.batches", "farfield.training.fit", "farfield.training.export"]
 ignore_errors = true
 """
 

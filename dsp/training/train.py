@@ -18,8 +18,10 @@ from farfield._version import __version__
 from farfield.errors import InputError
 from farfield.model import LOOK, Model
 from farfield.training import augment, export, measure
+from farfield.training.batches import LOOK_STEPS
 from farfield.training.clips import word_span
-from farfield.training.fit import LOOK_STEPS, PER_FILE, ROUND, Counts, Progress, Task, fit_all, load_network, make_segments
+from farfield.training.files import PER_FILE, Counts, Progress, make_segments
+from farfield.training.fit import ROUND, Task, fit_all, load_network
 from farfield.training.material import PARTS, Collection, Phrase, collect
 from farfield.training.network import weight_count
 
@@ -135,11 +137,11 @@ def finish(
     }
 
     def listener(left_out: int | None, stricter: float, detector: Mapping[str, Any], card: Mapping[str, Any]) -> Model:
-        net = load_network(work, Task(left_out), words).of_word(number)
+        net = load_network(work, Task(left_out, word=number), words)
         return export.to_model(net, word=word, detector=detector, card=card, stricter=stricter)
 
     def look(left_out: int | None, lower: float, threshold: float, card: Mapping[str, Any]) -> Model:
-        net = load_network(work, Task(left_out, look=True), words).of_word(number)
+        net = load_network(work, Task(left_out, look=True, word=number), words)
         own = draft | {"smoothing_steps": LOOK_STEPS, "threshold": threshold}
         return export.to_model(net, word=word, detector=own, card=card, stricter=lower)
 
@@ -164,13 +166,13 @@ def finish(
 
     common = {"made_by": f"farfield {__version__}", "recipe": recipe.described(), **notes}
     card = common | {
-        "weights": weight_count(load_network(work, Task(None), words).of_word(number)),
+        "weights": weight_count(load_network(work, Task(None, word=number), words)),
         "clips": _counted(recipe, material, number),
         "figures": _measured_on(recipe, material, number) | measure.as_card(alone_found),
         "calibration": measure.calibration(variants[variant], plain, alone),
     }
     look_card = common | {
-        "weights": weight_count(load_network(work, Task(None, look=True), words).of_word(number)),
+        "weights": weight_count(load_network(work, Task(None, look=True, word=number), words)),
         "listener": _reading(both, both_found),
         "figures": _measured_on(recipe, material, number) | measure.as_card(both_found),
         "calibration": measure.calibration(of[both.variant], plain, both),

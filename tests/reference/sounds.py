@@ -34,3 +34,7 @@ def simple_material(**changes):
     }
     given |= changes
     return segments.Material(**{"near": [[] for _ in given["words"]], **given})
+
+
+def silent(*_):
+    """Told of progress, and says nothing."""

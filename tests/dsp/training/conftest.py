@@ -20,13 +20,15 @@ class InProcess(concurrent.futures.ThreadPoolExecutor):
 def tiny(monkeypatch):
     torch = pytest.importorskip("torch")
     pytest.importorskip("pyroomacoustics")
-    from farfield.training import fit, material, train
+    from farfield.training import batches, files, fit, material, train
 
-    for module in (fit, train):
+    for module in (files, fit, train):
         monkeypatch.setattr(module, "ProcessPoolExecutor", InProcess)
     monkeypatch.setattr(os, "nice", lambda by: 0)
-    for name, value in {"PER_FILE": 6, "ROUND": 2, "POSITIVES": 6, "NEGATIVES": 6, "NEAR": 2}.items():
-        monkeypatch.setattr(fit, name, value)
+    monkeypatch.setattr(files, "PER_FILE", 6)
+    monkeypatch.setattr(fit, "ROUND", 2)
+    for name, value in {"POSITIVES": 6, "NEGATIVES": 6, "NEAR": 2}.items():
+        monkeypatch.setattr(batches, name, value)
     for name, value in {"_TTS_WORDS": 4, "_TTS_NEAR": 4, "_TTS_SENTENCES": 4, "_ROOMS": 2}.items():
         monkeypatch.setattr(material, name, value)
     monkeypatch.setattr(train, "_ROOMS_TO_MEASURE", 2)

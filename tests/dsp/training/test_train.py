@@ -13,14 +13,10 @@ from click.testing import CliRunner  # noqa: E402
 from farfield.cli.train import train as command  # noqa: E402
 from farfield.errors import InputError  # noqa: E402
 from farfield.model import load_model  # noqa: E402
-from farfield.training import fit, train  # noqa: E402
+from farfield.training import batches, fit, train  # noqa: E402
 from farfield.training.material import PARTS, Phrase  # noqa: E402
 from reference.planted import random_model  # noqa: E402
-from reference.sounds import voice  # noqa: E402
-
-
-def silent(*_):
-    pass
+from reference.sounds import silent, voice  # noqa: E402
 
 
 @pytest.fixture
@@ -118,7 +114,7 @@ def test_a_second_look_ships_where_it_helps(tiny, folders, monkeypatch):
             assert (model.threshold, model.smoothing_steps) == (0.25, 3)
             assert model.threshold != load_model(folders / "out1" / "m.safetensors", second_look=False).threshold
             assert model.deciding_threshold == 0.3
-            assert (model.second_look.threshold, model.second_look.smoothing_steps) == (0.3, fit.LOOK_STEPS)
+            assert (model.second_look.threshold, model.second_look.smoothing_steps) == (0.3, batches.LOOK_STEPS)
             assert model.second_look.card["calibration"]
 
 
