@@ -1,8 +1,8 @@
 """What networks are shown of the segments: batches for a listener and for a second look, each said otherwise than before.
 
-A network has an output for each word, or one for a single word. For the listener hard negatives weigh more and more. The
-second look hears 1.5 s up to a candidate and no more: a word itself, or the places where the listener came nearest to being
-woken.
+A network has an output for each word. For the listener hard negatives weigh more and more. The second look hears 1.5 s up to a
+candidate and no more: a word itself, or the places where the listener came nearest to being woken. Before that, it learns to
+tell phones apart, of everybody whose words are known.
 """
 
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ from farfield.look import LOOK_FRAMES
 from farfield.profile import RATE
 from farfield.training import network as design
 from farfield.training.files import Ends, Pool, Seen
+from farfield.training.neighbours import PHONES
 from farfield.training.network import LISTENER, Network
 from farfield.training.segments import NO_WORD
 
 POSITIVES, NEGATIVES, NEAR = 72, 96, 24  # segments in a batch: with a word, without, with what only sounds like one
+TOLD = 64  # segments in a batch of those whose phones are known
 _EARLIEST_S, _LATEST_S = 0.0, 0.24  # after the word's end: where a step must say yes
 _UNCERTAIN_S = (-0.12, 0.75)  # around it: where a step may say either
 _NEGATIVE_WEIGHT = (4.0, 25.0)  # against the word's, ramped
 _HARD_SHARE = (0.5, 0.05)  # of the steps that should say no, ramped alike
 _SCORED_AT_ONCE = 256  # segments
 _WAVE = 25  # frames over which a tempo holds
-_OWN = 2 / 3  # of the segments with a word, where a network is a single word's: its own
-_HARDEST = 0.1  # of the segments without the word, of which half of a single word's are
 LOOK_STEPS = 2  # of a look's last ones of which one must say yes
 _LOOK_SHORT = 0.3  # of the batches hear less than LOOK_FRAMES, as at the start of a stream
 _LOOK_SHORTEST = 60  # frames
@@ -76,49 +76,44 @@ class ListenerBatches:
         return batch_loss(net, Batch(seen, ends, word), ramped, random)
 
 
-class WordBatches:
-    """One word, and what is none: other words, what only sounds like it, and half of the rest where a listener is woken most.
+class PhoneBatches:
+    """Segments all of whose phones are known, for a network with an output for each phone and one for none of them.
 
-    listener: of all the words.
+    Which step says which phone is left to it (connectionist temporal classification, Graves et al., ICML 2006).
     """
 
-    def __init__(self, pools: Pools, listener: Network, word: int) -> None:
-        self._word = pools.words[word]
-        self._others = [pool for number, pool in enumerate(pools.words) if number != word]
-        self._near, self._any = pools.near[word], pools.others
-        logits, steps = highest(listener, pools.others)
-        self._hard = Hardest([pools.others], [(logits[word], steps[word])], _HARDEST)
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     def loss(self, net: Network, ramped: float, random: np.random.Generator) -> Tensor:
-        """Of a fresh batch. ramped: as for all the words."""
-        own = round(POSITIVES * _OWN) if self._others else POSITIVES
-        counts = [own, *(len(part) for part in np.array_split(np.arange(POSITIVES - own), len(self._others) or 1)), NEAR]
-        pools = [self._word, *(self._others or [self._word]), self._near, self._any]
-        counts += [NEGATIVES - NEGATIVES // 2]
-        taken = [pool.take(random.integers(0, len(pool), n)) for pool, n in zip(pools, counts, strict=True)]
-        hard, _ = self._hard.take(NEGATIVES // 2, random)
-        seen = np.concatenate([*(part for part, _ in taken), hard])
-        ends = np.concatenate([*(part for _, part in taken), np.full(len(hard), NO_WORD, np.int32)])
-        return batch_loss(net, Batch(seen, ends, np.where(np.arange(len(seen)) < own, 0, 1)), ramped, random)
+        """Of a fresh batch; nothing is ramped."""
+        seen, phones = self._pool.take(random.integers(0, len(self._pool), TOLD))
+        _mask(seen, random)
+        logits = net(warped(seen, np.full(len(seen), seen.shape[1] - 1), random), True)
+        said = torch.from_numpy((phones != NO_WORD).sum(1))
+        steps = torch.full((len(seen),), logits.shape[2])
+        chances = logits.permute(2, 1, 0).log_softmax(2)
+        return functional.ctc_loss(chances, torch.from_numpy(phones.clip(0)), steps, said, blank=len(PHONES))
 
 
 class LookBatches:
-    """What a second look hears: words that have just ended, and the places at which its listener came nearest to waking.
+    """What a second look hears: words that have just ended, and the places at which its listener came nearest to waking."""
 
-    words: the numbers of those that the listener, and the look, have an output for.
-    """
-
-    def __init__(self, pools: Pools, listener: Network, words: Sequence[int]) -> None:
-        self._words = [pools.words[word] for word in words]
+    def __init__(self, pools: Pools, listener: Network) -> None:
+        self._words = pools.words
         of = [*pools.words, pools.others]
         found = [highest(listener, pool) for pool in of]
-        self._hard, self._near = [], []
-        for output, word in enumerate(words):
-            others = [number for number in range(len(of)) if number != word]
-            logits = [(found[number][0][output], found[number][1][output]) for number in others]
-            self._hard.append(Hardest([of[number] for number in others], logits, _LOOK_HARDEST))
-            near = highest(listener, pools.near[word])
-            self._near.append(Hardest([pools.near[word]], [(near[0][output], near[1][output])], _LOOK_NEAREST))
+        words = range(len(pools.words))
+        self._hard = [
+            Hardest(
+                [pool for n, pool in enumerate(of) if n != word],
+                [(logits[word], steps[word]) for n, (logits, steps) in enumerate(found) if n != word],
+                _LOOK_HARDEST,
+            )
+            for word in words
+        ]
+        near = [highest(listener, pool) for pool in pools.near]
+        self._near = [Hardest([pools.near[word]], [(near[word][0][word], near[word][1][word])], _LOOK_NEAREST) for word in words]
 
     def loss(self, net: Network, ramped: float, random: np.random.Generator) -> Tensor:
         """Of a fresh batch; nothing is ramped.
@@ -153,7 +148,7 @@ class LookBatches:
         return (loss * torch.from_numpy(weight)).sum() / float(weight.sum())
 
 
-Batches = ListenerBatches | WordBatches | LookBatches
+Batches = ListenerBatches | PhoneBatches | LookBatches
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 

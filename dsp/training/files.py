@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farfield.training.network import FEATURES
-from farfield.training.segments import NO_WORD, WINDOWS, Material, features, segment, sounding_like
+from farfield.training.segments import MOST_PHONES, NO_WORD, WINDOWS, Material, features, segment, sounding_like, told
 
 Progress = Callable[[str, int, int], None]
 Seen = NDArray[np.uint8]
@@ -25,11 +25,12 @@ _materials: Sequence[Material] = ()
 
 @dataclass(frozen=True)
 class Counts:
-    """Segments of all parts: without a word; with each word; with what only sounds like it."""
+    """Segments of all parts: without a word; with each word; with what only sounds like it; all of whose phones are known."""
 
     others: int
     words: int
     near: int
+    told: int
 
 
 def make_segments(materials: Sequence[Material], folder: Path, counts: Counts, seed: int, progress: Progress) -> None:
@@ -37,6 +38,8 @@ def make_segments(materials: Sequence[Material], folder: Path, counts: Counts, s
     folder.mkdir(parents=True, exist_ok=True)
     words = range(len(materials[0].words))
     wanted = {Kind("other"): counts.others}
+    if all(material.told for material in materials):
+        wanted[Kind("told")] = counts.told
     wanted |= {Kind("word", n): counts.words for n in words} | {Kind("near", n): counts.near for n in words}
     files = {kind: -(-count // (PER_FILE * len(materials))) for kind, count in wanted.items()}
     jobs = [
@@ -60,7 +63,7 @@ def _share(materials: Sequence[Material]) -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """What is in a segment: `other` speech, or the `word` of that number, or what is `near` it."""
+    """What is in a segment: `other` speech, what is `told` by phones, the `word` of that number, or what is `near` it."""
 
     what: str
     number: int = 0
@@ -68,12 +71,12 @@ class Kind:
     @property
     def name(self) -> str:
         """In names of files."""
-        return self.what if self.what == "other" else f"{self.what}{self.number}"
+        return self.what if self.what in ("other", "told") else f"{self.what}{self.number}"
 
     @property
     def seed(self) -> int:
         """Another for every kind."""
-        return {"other": 0, "word": 1 + self.number, "near": 1000 + self.number}[self.what]
+        return {"other": 0, "told": 2000, "word": 1 + self.number, "near": 1000 + self.number}[self.what]
 
 
 def _file(folder: Path, kind: Kind, part: int, number: int, what: str) -> Path:
@@ -83,11 +86,14 @@ def _file(folder: Path, kind: Kind, part: int, number: int, what: str) -> Path:
 def _make(job: tuple[Path, Kind, int, int, int]) -> None:
     folder, kind, part, number, seed = job
     seen = np.empty((PER_FILE, WINDOWS, FEATURES), np.uint8)
-    ends = np.full(PER_FILE, NO_WORD, np.int32)
+    ends = np.full((PER_FILE, MOST_PHONES) if kind.what == "told" else PER_FILE, NO_WORD, np.int32)
     for n in range(PER_FILE):
         random = np.random.default_rng([seed, kind.seed, part, number * PER_FILE + n])
         if kind.what == "near":
             samples = sounding_like(_materials[part], kind.number, random)
+        elif kind.what == "told":
+            samples, phones = told(_materials[part], random)
+            ends[n, : len(phones)] = phones
         else:
             samples, ends[n] = segment(_materials[part], kind.number if kind.what == "word" else None, random)
         seen[n] = features(samples)
@@ -110,5 +116,8 @@ class Pool:
         return len(self._ends)
 
     def take(self, picks: NDArray[np.int64]) -> tuple[Seen, Ends]:
-        """Features (picks, WINDOWS, 40) and the sample at which the word ends in each, or NO_WORD."""
+        """Features (picks, WINDOWS, 40) and the sample at which the word ends in each, or NO_WORD.
+
+        Of segments that are told by phones, those: (picks, MOST_PHONES), and NO_WORD after the last.
+        """
         return np.stack([self._seen[pick // PER_FILE][pick % PER_FILE] for pick in picks.tolist()]), self._ends[picks]

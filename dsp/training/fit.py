@@ -1,7 +1,6 @@
-"""Fitting networks to segments: one listener for all the words and one second look, then each word's own from them.
+"""Fitting networks to segments: one listener for all the words at once, and one second look, which has learnt phones before.
 
-What all the words have taught a network is where each word's begins. All of it can be cut short and taken up again: each
-round depends on its number and the seed alone.
+All of it can be cut short and taken up again: each round depends on its number and the seed alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,8 +16,9 @@ import torch
 from torch import Tensor
 
 from farfield.training import network as design
-from farfield.training.batches import Batches, ListenerBatches, LookBatches, Pools, WordBatches
+from farfield.training.batches import Batches, ListenerBatches, LookBatches, PhoneBatches, Pools
 from farfield.training.files import Kind, Pool, Progress
+from farfield.training.neighbours import PHONES
 from farfield.training.network import LISTENER, SECOND_LOOK, Network
 
 ROUND = 250  # optimiser steps
@@ -46,47 +46,43 @@ def look_course(rounds: int) -> Course:
     return Course(max(5, rounds * 5 // 6), 1.5e-3, ramp=0.0, quantise_from=0.8, average_from=0.85)
 
 
-def word_course(rounds: int) -> Course:
-    """A single word's, from the one of all words."""
-    return Course(max(5, rounds // 4), 8e-4, ramp=0.0, quantise_from=0.6, average_from=0.7)
+def phones_course(rounds: int) -> Course:
+    """What a second look begins with; nothing of it is quantised."""
+    return Course(max(5, rounds // 2), 2e-3, ramp=0.0, quantise_from=1.0, average_from=0.85)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A network to fit: the listener, or the second look. left_out: the part that it may not know. word: whose (None: all)."""
+    """A network to fit. left_out: the part that it may not know.
+
+    kind: `listener`; `look`, a second look; or `phones`, of which a second look keeps all but the outputs.
+    """
 
     left_out: int | None
-    look: bool = False
-    word: int | None = None
+    kind: str = "listener"
 
     def file(self, folder: Path) -> Path:
         """Where the fitted network is kept."""
         known = "all" if self.left_out is None else f"without-{self.left_out}"
-        own = "" if self.word is None else f"-{self.word}"
-        return folder / f"{'look' if self.look else 'listener'}-{known}{own}.pt"
+        return folder / f"{self.kind}-{known}.pt"
 
     def course(self, rounds: int) -> Course:
         """What it is gone over by."""
-        if self.word is not None:
-            return word_course(rounds)
-        return look_course(rounds) if self.look else listener_course(rounds)
+        return {"listener": listener_course, "look": look_course, "phones": phones_course}[self.kind](rounds)
 
     def network(self, words: int) -> Network:
         """An unfitted one."""
-        return Network(SECOND_LOOK if self.look else LISTENER, words if self.word is None else 1)
+        shape = LISTENER if self.kind == "listener" else SECOND_LOOK
+        return Network(shape, len(PHONES) + 1 if self.kind == "phones" else words)
 
 
 def fit_all(folder: Path, words: int, parts: Sequence[int | None], rounds: int, seed: int, progress: Progress) -> None:
-    """For each of `parts` to leave out (None: none) a listener and a second look for each word: files in `folder`.
+    """For each of `parts` to leave out (None: none) a listener and its second look: files in `folder`.
 
     Runs on all processors, a network on each; what each becomes does not depend on how many there are.
     """
-    own = range(words)
-    stages = [
-        [Task(left_out) for left_out in parts],
-        [Task(left_out, look=True) for left_out in parts] + [Task(left_out, word=word) for word in own for left_out in parts],
-        [Task(left_out, look=True, word=word) for word in own for left_out in parts],
-    ]
+    kinds = [["listener", "phones"] if _told(folder) else ["listener"], ["look"]]
+    stages = [[Task(left_out, kind) for kind in stage for left_out in parts] for stage in kinds]
     total = sum(task.course(rounds).rounds for stage in stages for task in stage)
     done = 0
     with Manager() as manager, ProcessPoolExecutor() as pool:
@@ -128,21 +124,24 @@ def fit(task: Task, folder: Path, words: int, rounds: int, seed: int, done: Call
         Pool(folder, Kind("other"), parts),
     )
     net = task.network(words)
-    batches: Batches
-    if task.look:
-        listener = load_network(folder, Task(task.left_out, word=task.word), words)
-        batches = LookBatches(pools, listener, range(words) if task.word is None else [task.word])
-    elif task.word is None:
-        batches = ListenerBatches(pools)
-    else:
-        batches = WordBatches(pools, load_network(folder, Task(task.left_out), words), task.word)
-    if task.word is not None:
-        net.load_state_dict(load_network(folder, Task(task.left_out, task.look), words).of_word(task.word).state_dict())
+    batches: Batches = ListenerBatches(pools)
+    if task.kind == "phones":
+        batches = PhoneBatches(Pool(folder, Kind("told"), parts))
+    elif task.kind == "look":
+        batches = LookBatches(pools, load_network(folder, Task(task.left_out), words))
+        if _told(folder):
+            taught = load_network(folder, Task(task.left_out, "phones"), words).state_dict()
+            net.load_state_dict(taught | {name: value for name, value in net.state_dict().items() if name.startswith("last.")})
     seeds = [seed, 0 if task.left_out is None else task.left_out + 1]
     net = go_over(net, batches, course, path.with_suffix(".state"), seeds, done)
     part = path.with_suffix(".part")
     torch.save(net.state_dict(), part)
     part.replace(path)
+
+
+def _told(folder: Path) -> bool:
+    """Whether there are segments whose phones are known."""
+    return any(folder.glob(f"{Kind('told').name}-*-ends.npy"))
 
 
 def _parts(folder: Path) -> list[int]:

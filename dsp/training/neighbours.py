@@ -35,7 +35,7 @@ _CONSONANTS = {
     "zh": ("hiss", 4, 1), "hh": ("hiss", 7, 0), "ch": ("burst", 4, 0), "jh": ("burst", 4, 1), "l": ("glide", 3, 1),
     "r": ("glide", 4, 1), "y": ("glide", 5, 1), "w": ("glide", 0, 1),
 }  # fmt: skip
-_PHONES = (*_VOWELS, *_CONSONANTS)
+PHONES = (*_VOWELS, *_CONSONANTS)
 _ONE_MORE = 0.8  # cost of a sound more or less; of a weak vowel or a breath, half of it
 _WEAK = 0.35  # cost of any vowel for the weak one, to which any can be reduced
 _BEYOND = 0.1  # cost of each further sound of a word that only begins or ends like the phrase
@@ -84,6 +84,11 @@ def holds(text: str, phrase: str) -> bool:
     return any(_heard(_blurred(mine), _blurred(said)) for said in _sounds(text) for mine in _sounds(phrase))
 
 
+def pronounced(text: str) -> tuple[int, ...]:
+    """How the text is said, as numbers of PHONES: each word as the lexicon has it first. InputError as for near_misses."""
+    return tuple(PHONES.index(phone) for word in text.lower().replace("-", " ").split() for phone in _flat(_said(word)[0]))
+
+
 # --- how words sound
 
 
@@ -118,7 +123,7 @@ def _lexicon() -> _Lexicon:
         raise InputError(f"{LEXICON}: no words in it; install the lexicon again with: apt-get install festlex-cmu")
     # A lone consonant, and a word without a vowel letter, are spelled out by voices.
     rows = [
-        (word, tuple(_PHONES.index(phone) for phone in _flat(sound)))
+        (word, tuple(PHONES.index(phone) for phone in _flat(sound)))
         for word, all_of_it in sounds.items()
         for sound in all_of_it
         if (len(word) > 1 or word in "aio") and re.search("[aeiouy]", word)
@@ -148,8 +153,12 @@ def _words(phrase: str) -> tuple[str, ...]:
 
 def _sounds(text: str) -> list[Sound]:
     """Every pronunciation of the words in their order."""
-    each = [_lexicon().sounds.get(word) or [_guessed(word)] for word in text.lower().replace("-", " ").split()]
+    each = [_said(word) for word in text.lower().replace("-", " ").split()]
     return [tuple(itertools.chain.from_iterable(choice)) for choice in itertools.product(*each)]
+
+
+def _said(word: str) -> list[Sound]:
+    return _lexicon().sounds.get(word) or [_guessed(word)]
 
 
 @cache
@@ -158,7 +167,7 @@ def _guessed(word: str) -> Sound:
     if shutil.which("flite") is None:
         raise InputError(f"{word}: is not in the lexicon, and flite is not installed; install it with: apt-get install flite")
     done = subprocess.run(["flite", "-ps", "-t", word, "none"], capture_output=True, text=True, check=False, timeout=60)
-    phones = tuple(phone for phone in done.stdout.split() if phone in _PHONES)
+    phones = tuple(phone for phone in done.stdout.split() if phone in PHONES)
     if not any(phone in _VOWELS for phone in phones):
         raise InputError(f"{word}: flite does not say it as a word; spell it as it sounds")
     return _syllables(phones)
@@ -228,8 +237,8 @@ def _substitution(a: str, b: str) -> float:
     return min(0.2 * (voice != breath) + 0.45 * (manner != other) + 0.15 * abs(place - elsewhere), 1.0)
 
 
-_COSTS = np.array([[_substitution(a, b) for b in (*_PHONES, _PHONES[0])] for a in _PHONES], np.float32)  # last: no phone
-_MORE = np.array([_ONE_MORE / 2 if phone in ("ax", "hh") else _ONE_MORE for phone in (*_PHONES, _PHONES[0])], np.float32)
+_COSTS = np.array([[_substitution(a, b) for b in (*PHONES, PHONES[0])] for a in PHONES], np.float32)  # last: no phone
+_MORE = np.array([_ONE_MORE / 2 if phone in ("ax", "hh") else _ONE_MORE for phone in (*PHONES, PHONES[0])], np.float32)
 
 
 @cache
@@ -257,7 +266,7 @@ def _edit_distances(
     more = np.concatenate([np.zeros((1, words.shape[1]), np.float32), np.cumsum(_MORE[words], axis=0)])
     row, rows = more, [np.take_along_axis(more, lengths[None], axis=0)[0]]
     for phone in phones:
-        number = _PHONES.index(phone)
+        number = PHONES.index(phone)
         above, row = row, np.empty_like(row)
         row[0] = above[0] + _MORE[number]
         for at in range(len(words)):

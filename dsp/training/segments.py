@@ -3,7 +3,7 @@
 Each segment is made from its own number and the seed alone, so that making them can be cut short and taken up again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ SECONDS = 3.2
 FRAMES = int(SECONDS * RATE)
 WINDOWS = (FRAMES - 480) // 160 + 1
 NO_WORD = -1
+MOST_PHONES = 40  # of a segment, all of whose phones are known
 
 _front_end = kernels.Features()  # its tables take longer to make than a segment to hear
 
@@ -47,14 +48,26 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Told:
+    """A clip whose phones are known, as numbers of neighbours.PHONES."""
+
+    samples: Sound
+    phones: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Material:
-    """What segments are mixed from. near: for each word what synthetic voices say that sounds like it. noise may be empty."""
+    """What segments are mixed from. near: for each word what synthetic voices say that sounds like it. noise may be empty.
+
+    told: clips whose phones are known; may be empty.
+    """
 
     words: list[Word]
     speech: list[Sound]
     near: list[list[Sound]]
     noise: list[Sound]
     rooms: list[Sound]
+    told: list[Told] = field(default_factory=list)
 
 
 def features(samples: NDArray[np.int16]) -> NDArray[np.uint8]:
@@ -77,6 +90,23 @@ def sounding_like(material: Material, word: int, random: np.random.Generator) ->
     clip, _ = _another_voice(_like(material, word, random), random)
     track, _ = _placed(material, _faded(clip), len(clip), random)
     return _heard(material, track, True, random)
+
+
+def told(material: Material, random: np.random.Generator) -> tuple[NDArray[np.int16], tuple[int, ...]]:
+    """Samples (int16, FRAMES) of which every phone is known, and those: clips one after the other as far as they fit."""
+    track = np.zeros(FRAMES, np.float32)
+    at, phones = int(random.uniform(0, 0.2) * RATE), ()
+    while True:
+        one = material.told[random.integers(len(material.told))]
+        clip, _ = _another_voice(one.samples, random)
+        if at + len(clip) > FRAMES or len(phones) + len(one.phones) > MOST_PHONES:
+            if phones:
+                break
+            continue
+        track[at : at + len(clip)] = _faded(clip / augment.speech_level(clip))
+        phones += one.phones
+        at += len(clip) + int(random.uniform(0, 0.3) * RATE)
+    return _heard(material, track, True, random), phones
 
 
 def _heard(material: Material, track: Sound, word: bool, random: np.random.Generator) -> NDArray[np.int16]:

@@ -49,12 +49,12 @@ class Recipe:
     seed: int = 1
     rounds: int = 24
     others: int = 45_000
-    words: int = 6_000
+    words: int = 8_000
 
     @property
     def segments(self) -> Counts:
-        """How many of each kind: of what only sounds like a word, a quarter of those with it."""
-        return Counts(self.others, self.words, self.words // 4)
+        """How many of each kind: near-misses a quarter of the words, those told by phones half of the others."""
+        return Counts(self.others, self.words, self.words // 4, self.others // 2)
 
     def described(self) -> dict[str, Any]:
         """As JSON values, folders by their last two names."""
@@ -137,11 +137,11 @@ def finish(
     }
 
     def listener(left_out: int | None, stricter: float, detector: Mapping[str, Any], card: Mapping[str, Any]) -> Model:
-        net = load_network(work, Task(left_out, word=number), words)
+        net = load_network(work, Task(left_out), words).of_word(number)
         return export.to_model(net, word=word, detector=detector, card=card, stricter=stricter)
 
     def look(left_out: int | None, lower: float, threshold: float, card: Mapping[str, Any]) -> Model:
-        net = load_network(work, Task(left_out, look=True, word=number), words)
+        net = load_network(work, Task(left_out, "look"), words).of_word(number)
         own = draft | {"smoothing_steps": LOOK_STEPS, "threshold": threshold}
         return export.to_model(net, word=word, detector=own, card=card, stricter=lower)
 
@@ -166,13 +166,13 @@ def finish(
 
     common = {"made_by": f"farfield {__version__}", "recipe": recipe.described(), **notes}
     card = common | {
-        "weights": weight_count(load_network(work, Task(None, word=number), words)),
+        "weights": weight_count(load_network(work, Task(None), words).of_word(number)),
         "clips": _counted(recipe, material, number),
         "figures": _measured_on(recipe, material, number) | measure.as_card(alone_found),
         "calibration": measure.calibration(variants[variant], plain, alone),
     }
     look_card = common | {
-        "weights": weight_count(load_network(work, Task(None, look=True, word=number), words)),
+        "weights": weight_count(load_network(work, Task(None, "look"), words).of_word(number)),
         "listener": _reading(both, both_found),
         "figures": _measured_on(recipe, material, number) | measure.as_card(both_found),
         "calibration": measure.calibration(of[both.variant], plain, both),
