@@ -36,7 +36,7 @@ _NEAR_MISSES = 220  # found in the lexicon for a word
                    "[default: MODEL.work, or DIR/work]")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(4, 500), default=24, show_default=True, help="Rounds of 250 optimiser steps.")
 @click.option("--others", type=click.IntRange(500, 10**6), default=45_000, show_default=True, help="Segments without a word.")
-@click.option("--segments", type=click.IntRange(500, 10**6), default=6_000, show_default=True, help="Segments with each word.")
+@click.option("--segments", type=click.IntRange(500, 10**6), default=8_000, show_default=True, help="Segments with each word.")
 @click.option("--licence", default="", help="Licence of the models, for their cards.")
 @click.option("--source", "sources", multiple=True, metavar="TEXT", help="Where clips come from, and their licence; repeatable.")
 @click.option("-o", "--output", required=True, type=_path, metavar="MODEL.safetensors|DIR",

@@ -84,11 +84,12 @@ def _heard(material: Material, track: Sound, word: bool, random: np.random.Gener
     if random.random() < 0.6:
         track = augment.equalised(track, random)
     level = augment.speech_level(track)
-    if random.random() < 0.75:
+    if random.random() < 0.6:
         response = material.rooms[random.integers(len(material.rooms))]
         track = augment.in_room(track, response)
     if random.random() < 0.85:
-        snr_db = random.uniform(-5, 20) if word else random.uniform(-10, 25)
+        # Few words at -5 dB: there nobody could tell them from others, and what cannot be told apart teaches nothing.
+        snr_db = random.triangular(-5, 20, 20) if word else random.uniform(-10, 25)
         noise = _background(material, random)
         track = track + noise * (level * 10 ** (-snr_db / 20))
     if random.random() < 0.2:

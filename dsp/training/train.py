@@ -47,7 +47,7 @@ class Recipe:
     seed: int = 1
     rounds: int = 24
     others: int = 45_000
-    words: int = 6_000
+    words: int = 8_000
 
     @property
     def segments(self) -> Counts:
