@@ -149,6 +149,8 @@ def sync_folder(folder: Path) -> None:
 def _secret(path: Path) -> bytes:
     try:
         data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path.parent}: is no store; set one up with: farfield store setup {path.parent}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); wanted the key of a store that was set up") from None
     if len(data) != 32:

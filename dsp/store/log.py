@@ -31,30 +31,44 @@ class Head:
     root: bytes
 
 
+def sign_note(text: str, name: str, key: Ed25519PrivateKey) -> str:
+    """A text, ending with a newline, as a note signed under a name."""
+    signed = _key_id(name, key.public_key()) + key.sign(text.encode())
+    return f"{text}\n— {name} {base64.b64encode(signed).decode()}\n"
+
+
+def read_note(note: str, name: str, key: Ed25519PublicKey) -> str:
+    """The text of a note that has this signature alone; ValueError where it has not."""
+    text, found, signature = note.rpartition(f"\n\n— {name} ")
+    raw = base64.b64decode(signature.removesuffix("\n"), validate=True)
+    if not found or not signature.endswith("\n") or raw[:4] != _key_id(name, key):
+        raise ValueError("no signature of this name and key")
+    try:
+        key.verify(raw[4:], f"{text}\n".encode())
+    except InvalidSignature:
+        raise ValueError("the signature is not of this text") from None
+    return f"{text}\n"
+
+
 def sign_checkpoint(head: Head, key: Ed25519PrivateKey) -> str:
     """The head as a signed note."""
-    text = f"{ORIGIN}\n{head.size}\n{base64.b64encode(head.root).decode()}\n"
-    signed = _key_id(key.public_key()) + key.sign(text.encode())
-    return f"{text}\n— {ORIGIN} {base64.b64encode(signed).decode()}\n"
+    return sign_note(f"{ORIGIN}\n{head.size}\n{base64.b64encode(head.root).decode()}\n", ORIGIN, key)
 
 
 def read_checkpoint(note: str, key: Ed25519PublicKey) -> Head:
     """The head that a checkpoint states; InputError where it is none, or is not signed by this key."""
     try:
-        text, signature = note.split("\n\n")
-        origin, size, root = text.split("\n")
-        dash, name, signed = signature.rstrip("\n").split(" ")
-        raw, found = base64.b64decode(signed, validate=True), base64.b64decode(root, validate=True)
-        if (origin, dash, name) != (ORIGIN, "—", ORIGIN) or raw[:4] != _key_id(key) or len(found) != 32 or str(int(size)) != size:
+        origin, size, root, nothing = read_note(note, ORIGIN, key).split("\n")
+        head = Head(int(size), base64.b64decode(root, validate=True))
+        if (origin, nothing) != (ORIGIN, "") or len(head.root) != 32 or str(head.size) != size:
             raise ValueError
-        key.verify(raw[4:], f"{text}\n".encode())
-    except (ValueError, InvalidSignature):
+    except ValueError:
         raise InputError("checkpoint: is none, or not signed by this device's key") from None
-    return Head(int(size), found)
+    return head
 
 
-def _key_id(key: Ed25519PublicKey) -> bytes:
-    return sha256(f"{ORIGIN}\n".encode() + _ED25519 + key.public_bytes_raw()).digest()[:4]
+def _key_id(name: str, key: Ed25519PublicKey) -> bytes:
+    return sha256(f"{name}\n".encode() + _ED25519 + key.public_bytes_raw()).digest()[:4]
 
 
 class Log:

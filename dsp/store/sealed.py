@@ -10,8 +10,8 @@ A wrap is the key, and maybe something beside it, to one reader: HPKE (RFC 9180)
 bound to its purpose and to the SHA-256 of the file. It authenticates nobody; the device's signature does (`Utterance.statement`).
 
 What stays in the device's memory: the key is made in place and zeroed in place, sound is encrypted from the caller's array into a
-buffer for ciphertext; neither ever is a `bytes` object. Copies that OpenSSL makes it clears when it frees them; Python can promise
-nothing of registers, stacks and pages that were swapped out before.
+buffer for ciphertext; neither ever is a `bytes` object. Copies that OpenSSL makes it clears when it frees them; Python can
+promise nothing of registers, stacks and pages that were swapped out before.
 """
 
 import json

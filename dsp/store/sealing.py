@@ -54,8 +54,8 @@ class _Unfinished:
 class FileSealing:
     """Seals one utterance into a store, within whose change it is made. OSError where the disk does not take it.
 
-    It is ended by `finish` or by `abort`; whatever follows does nothing, and so does everything after the disk has failed: then the
-    key is destroyed, the file removed, and the store's `why_not` says why.
+    It is ended by `finish` or by `abort`; whatever follows does nothing, and so does everything after the disk has failed: then
+    the key is destroyed, the file removed, and the store's `why_not` says why.
     """
 
     def __init__(self, store: "Store", opening: Opening, at: int, consented: int) -> None:

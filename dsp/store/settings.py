@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from farfield.errors import InputError
-from farfield.store.keys import fingerprint
 from farfield.store.records import Change
 
 
@@ -14,7 +13,7 @@ class Settings:
     """A store's settings; InputError where one is out of range.
 
     owner: the public key that everything is sealed to. reviewers: theirs; None: nothing can be reviewed.
-    retention_days: how long an utterance is kept, 1 to 3650. sample_share: of consenting utterances that reviewers may get, 0 to 1.
+    retention_days: how long an utterance is kept, 1 to 3650. sample_share: of consenting utterances that reviewers may get.
     sample_a_day: the most of them of one day. sample_on_device: the most of them that this device ever gives.
     epoch_days: how long the device goes by one pseudonym.
     """
@@ -46,17 +45,19 @@ def read(change: Change) -> Settings:
 
 
 def write(change: Change, settings: Settings) -> None:
-    """Keep the settings, and say in the log what they are; keys by their fingerprints."""
-    told: dict[str, str] = {}
+    """Keep the settings, and say in the log what they are; of a key, whether it is another than before: it is an identity."""
+    told: dict[str, str | bool] = {}
+    before = dict(change.execute("SELECT name, value FROM settings"))
     change.execute("DELETE FROM settings")
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if value is None:
-            continue
-        is_key = isinstance(value, X25519PublicKey)
-        told[field.name] = fingerprint(value) if is_key else str(value)
-        kept = value.public_bytes_raw().hex() if is_key else str(value)
-        change.execute("INSERT INTO settings VALUES (?, ?)", (field.name, kept))
+        kept = value.public_bytes_raw().hex() if isinstance(value, X25519PublicKey) else str(value)
+        if field.name in ("owner", "reviewers"):
+            told[f"{field.name}_changed"] = before.get(field.name) != (None if value is None else kept)
+        else:
+            told[field.name] = kept
+        if value is not None:
+            change.execute("INSERT INTO settings VALUES (?, ?)", (field.name, kept))
     change.log("settings", **told)
 
 

@@ -38,8 +38,8 @@ class Store:
 
     folder: set up by `set_up`, else InputError. clock: the date, aware of its zone. chance: decides what reviewers may get.
     why_not: why the last utterance was not kept; None where it was, or nothing has gone wrong yet.
-    Each method is one change of the store, whole or not at all; a disk that is full, read-only or failing is an InputError, but in
-    `begin` and what it returns, which only say so in `why_not`. Can be used from several threads and processes at once.
+    Each method is one change of the store, whole or not at all; a disk that is full, read-only or failing is an InputError, but
+    in `begin` and what it returns, which only say so in `why_not`. Can be used from several threads and processes at once.
     """
 
     def __init__(self, folder: Path, *, clock: Clock = utc_now, chance: random.Random | None = None) -> None:
@@ -55,8 +55,8 @@ class Store:
     def set_up(cls, folder: Path, wanted: Settings, *, clock: Clock = utc_now) -> "Store":
         """Make a store in a folder, with the device's keys, or give one that is there other settings.
 
-        What was sealed to an earlier owner's key stays sealed to it. Other reviewers' keys, and smaller samples, destroy the wraps
-        that are no longer allowed.
+        What was sealed to an earlier owner's key stays sealed to it. Another reviewers' key, or a smaller sample, destroys the
+        wraps that are no longer allowed.
         """
         try:
             (folder / "sealed").mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -107,7 +107,7 @@ class Store:
             yield database
 
     def begin(self, opening: Opening) -> FileSealing | None:
-        """What seals the utterance that begins; None where there is no consent or the disk does not take it, as `why_not` says."""
+        """What seals the utterance that begins; None, as `why_not` says, without consent or where the disk does not take it."""
         self.why_not = None
         try:
             with self.change() as change:
@@ -210,7 +210,7 @@ class Store:
             change.log("report", utterance=kept.id)
 
     def offer(self, identity: str, owner: X25519PrivateKey) -> None:
-        """Offer a reported false wake to the reviewers: its key is wrapped to them, by the owner's, for the device has dropped it."""
+        """Offer a reported false wake to the reviewers. The owner's key wraps its key to them, for the device has dropped it."""
         with self.change() as change:
             kept, reviewers = utterance.find(change.execute, identity), self.settings(change).reviewers
             if consent.given(change, "false-wake") is None:
@@ -245,7 +245,7 @@ class Store:
         return [alias for alias, _ in packages]
 
     def delete(self, identities: Sequence[str]) -> Receipt:
-        """Destroy utterances, by their whole ids: wraps, sealed sound, and everything derived. InputError where one is not kept."""
+        """Destroy utterances: wraps, sealed sound, and everything derived. InputError, and nothing done, if one is not kept."""
 
         def chosen(change: Change) -> tuple[list[str], list[str]]:
             return [utterance.find(change.execute, identity).id for identity in dict.fromkeys(identities)], []
@@ -253,7 +253,7 @@ class Store:
         return self._erase(chosen, "owner")
 
     def expire(self) -> Receipt | None:
-        """Destroy what is past its retention, and what a process that died left; None where nothing is. A service calls it hourly."""
+        """Destroy what is past its retention, and what a process that died left; None without any. A service calls it hourly."""
         self._recovered = False
 
         def chosen(change: Change) -> tuple[list[str], list[str]]:

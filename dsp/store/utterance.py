@@ -116,8 +116,8 @@ def find(execute: Execute, identity: str) -> Utterance:
 
 
 def _of(row: tuple[Any, ...]) -> Utterance:
-    *known, train, reported = row
-    return Utterance(*known, bool(train), bool(reported))
+    identity, at, samples, word, digest, signature, train, reported = row
+    return Utterance(identity, at, samples, word, bytes(digest), bytes(signature), bool(train), bool(reported))
 
 
 def owner_wrap(execute: Execute, identity: str) -> bytes:
