@@ -120,6 +120,8 @@ class Records:
                 raise InputError(f"{self.folder}: is no store; set one up with: farfield store setup {self.folder}")
             with self.lock(), closing(self._connect()) as database:
                 yield database
+        except (sqlite3.ProgrammingError, sqlite3.IntegrityError):  # ours, not the disk's
+            raise
         except (OSError, sqlite3.Error) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise InputError(f"{self.folder}: cannot be used ({reason}); wanted a disk that works and has room") from error
