@@ -97,5 +97,3 @@ def leaves(store):
     """The log's entries."""
     with store.look() as database:
         return [json.loads(leaf) for (leaf,) in database.execute("SELECT leaf FROM log ORDER BY position")]
-
-

@@ -7,11 +7,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.keeping import keep, make_store, marked
 
 from farfield.errors import InputError
 from farfield.store import audit, log, merkle
 from farfield.store.log import Head, read_checkpoint, read_note, sign_checkpoint, sign_note
+from reference.keeping import keep, make_store, marked
 
 # The example in the documentation of golang.org/x/mod/sumdb/note.
 GO_SEED = base64.b64decode("AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz")[1:]
@@ -180,4 +180,12 @@ def test_the_log_tells_no_word_no_time_of_day_beyond_its_own_and_no_key(kept):
     owner = kept.settings().owner.public_bytes_raw()
     for secret in ("alexa", "send a message", owner.hex(), log.sha256(owner).hexdigest()[:16], "45.0", kept.device.naming.hex()):
         assert secret not in told
-    assert {entry["what"] for entry in audit.entries(kept)} == {"begin", "settings", "consent", "store", "wrap", "derive", "delete"}
+    assert {entry["what"] for entry in audit.entries(kept)} == {
+        "begin",
+        "settings",
+        "consent",
+        "store",
+        "wrap",
+        "derive",
+        "delete",
+    }

@@ -7,11 +7,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.keeping import OWNER, REVIEWERS, marked, traces
 
 from farfield.errors import InputError
 from farfield.store import sealed
 from farfield.store.sealed import CHUNK_BYTES, HEADER, Sealer, opened, unwrap
+from reference.keeping import OWNER, REVIEWERS, marked, traces
 
 
 def seal(parts, details=None):
@@ -87,10 +87,13 @@ def test_cutting_off_exchanging_and_adding_is_found():
 
 
 def test_a_wrap_opens_with_its_key_for_its_purpose_and_file_alone():
-    data, digest, key, sealer = seal([marked(5)])
+    _data, digest, key, sealer = seal([marked(5)])
     wrap = sealer.wrap("owner", digest, OWNER.public_key(), {"start": 5})
     assert sealed.key_and_beside(unwrap(wrap, OWNER, "owner", digest)) == (key, {"start": 5})
-    assert sealed.key_and_beside(unwrap(sealer.wrap("review", digest, REVIEWERS.public_key()), REVIEWERS, "review", digest))[0] == key
+    assert (
+        sealed.key_and_beside(unwrap(sealer.wrap("review", digest, REVIEWERS.public_key()), REVIEWERS, "review", digest))[0]
+        == key
+    )
     for reader, purpose, other in ((REVIEWERS, "owner", digest), (OWNER, "review", digest), (OWNER, "owner", sha256().digest()),
                                    (X25519PrivateKey.generate(), "owner", digest)):  # fmt: skip
         with pytest.raises(InputError, match="does not open"):
@@ -114,5 +117,5 @@ def test_the_search_for_plain_sound_finds_it_and_finds_none_in_a_sealed_file(tmp
     assert traces(tmp_path, sound) == []
     (tmp_path / "plain").write_bytes(b"RIFF" + sound[37:1000].tobytes())
     (tmp_path / "float").write_bytes((sound[:300] / 32_768).astype(np.float32).tobytes())
-    (tmp_path / "text").write_text(f"x{'' .join(__import__('base64').b64encode(b'y' + sound.tobytes()).decode())}")
+    (tmp_path / "text").write_text(f"x{''.join(__import__('base64').b64encode(b'y' + sound.tobytes()).decode())}")
     assert {name for name, _ in traces(tmp_path, sound)} == {"plain", "float", "text"}

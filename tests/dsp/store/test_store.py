@@ -9,12 +9,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from reference.keeping import OPENING, OWNER, POLICY, REVIEWERS, Clock, files, keep, leaves, make_store, marked, mismatches, traces
 
 from farfield.capture import Keeper
 from farfield.errors import InputError
 from farfield.store import Policy, Settings, Store, audit, read_receipt
 from farfield.store.utterance import sealed_path
+from reference.keeping import (
+    OPENING,
+    OWNER,
+    POLICY,
+    REVIEWERS,
+    Clock,
+    files,
+    keep,
+    leaves,
+    make_store,
+    marked,
+    mismatches,
+    traces,
+)
 
 
 def test_nothing_is_kept_without_consent(tmp_path):
@@ -179,7 +192,7 @@ def test_what_is_derived_is_sealed_too_and_goes_with_its_utterance(tmp_path):
 
 
 def test_a_false_wake_is_offered_by_its_owner_alone_and_with_a_consent_of_its_own(tmp_path):
-    store, clock = make_store(tmp_path, consents=("store", "review"), sample_share=0.0)
+    store, _clock = make_store(tmp_path, consents=("store", "review"), sample_share=0.0)
     identity = keep(store, marked(9))
     for prepare, told in ((lambda: None, "no consent to false-wake"),
                           (lambda: store.give(["false-wake"], POLICY), "reported first"),
@@ -297,7 +310,9 @@ def test_a_real_disk_that_is_full_and_then_read_only(tmp_path):
     if subprocess.run(["unshare", "-Urm", "true"], capture_output=True).returncode:
         pytest.skip("needs user namespaces")
     script = SMALL_DISK.format(path=[p for p in sys.path if p])
-    ran = subprocess.run(["unshare", "-Urm", sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(
+        ["unshare", "-Urm", sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
     assert ran.returncode == 0, ran.stderr
     full, read_only, again = ran.stdout.splitlines()
     assert full.startswith("full:") and "True" in full and ("No space left" in full or "full" in full.split("True")[1])

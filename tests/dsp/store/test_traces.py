@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from reference.keeping import OWNER, files, keep, make_store, marked, traces
 
 from farfield.store import records
 from farfield.store.sealed import HEADER
 from farfield.store.utterance import sealed_path
+from reference.keeping import OWNER, files, keep, make_store, marked, traces
 
 
 def remains(folder, needles):
@@ -31,7 +31,9 @@ def kept_and_deleted(folder, way="delete"):
         store.attach(identity, "transcript", f"what was said in {identity}, and " + 300 * "some more ")
         with store.look() as database:
             (wrap,) = database.execute("SELECT wrap FROM wraps WHERE utterance = ? AND purpose = 'owner'", (identity,)).fetchone()
-            (other,) = database.execute("SELECT wrap FROM wraps WHERE utterance = ? AND purpose = 'review'", (identity,)).fetchone()
+            (other,) = database.execute(
+                "SELECT wrap FROM wraps WHERE utterance = ? AND purpose = 'review'", (identity,)
+            ).fetchone()
             (derived,) = database.execute("SELECT sealed FROM derived WHERE utterance = ?", (identity,)).fetchone()
             (signature,) = database.execute("SELECT signature FROM utterances WHERE id = ?", (identity,)).fetchone()
         body = sealed_path(folder, identity).read_bytes()[len(HEADER) + 4 :]  # from where on no two files are alike
@@ -52,6 +54,11 @@ def kept_and_deleted(folder, way="delete"):
             {name: data for identity in set(kept) - set(gone) for name, data in needles[identity].items()})  # fmt: skip
 
 
+def journal(made):
+    path = Path(f"{made.path}-wal")
+    return path.read_bytes() if path.exists() else b""  # the database's making has another
+
+
 @pytest.mark.parametrize("way", ["delete", "expire", "withdraw"])
 def test_nothing_remains_of_what_was_deleted(tmp_path, way):
     gone, kept = kept_and_deleted(tmp_path, way)
@@ -69,7 +76,7 @@ def test_pages_that_are_not_overwritten_are_found(tmp_path, monkeypatch):
 def test_a_journal_that_is_not_cleared_is_found(tmp_path, monkeypatch):
     """What a service would leave that keeps its database open and never cuts the journal: the journal as each change ended."""
     held = []
-    monkeypatch.setattr(records.Records, "_leave_nothing", lambda self, _: held.append(Path(f"{self.path}-wal").read_bytes()))
+    monkeypatch.setattr(records.Records, "_leave_nothing", lambda self, _: held.append(journal(self)))
     gone, _ = kept_and_deleted(tmp_path)
     (tmp_path / "journal").write_bytes(b"".join(held))
     assert any("transcript" in name for name in remains(tmp_path, gone))
@@ -124,7 +131,7 @@ block[:] = 0
 if plant != "key": del sealing
 gc.collect()
 regions = list(memory())  # as it was before anything of what is looked for was plain again
-sound, key = (sum(region.count(masked(one)) for one in looked_for for region in regions) for looked_for in (hidden, keys))
+sound, key = (sum(region.count(masked(one)) for one in looked_for for region in regions) for looked_for in (hidden[:38], keys))  # this script's own last block is left out
 print(sound, key)
 """
 
