@@ -62,7 +62,7 @@ def test_no_key_is_ever_overwritten(tmp_path):
     keys.make_pair(tmp_path / "owner.key", None)
     before = (tmp_path / "owner.key").read_bytes(), (tmp_path / "owner.pub").read_bytes()
     for name in ("owner.key", "owner.other", "owner.pub"):
-        with pytest.raises(InputError, match="no key is lost|another suffix"):
+        with pytest.raises(InputError, match=r"no key is lost|another suffix"):
             keys.make_pair(tmp_path / name, None)
     assert before == ((tmp_path / "owner.key").read_bytes(), (tmp_path / "owner.pub").read_bytes())
     with pytest.raises(InputError, match="cannot be written"):

@@ -119,7 +119,7 @@ CHANGES = {
     "an utterance's word": "UPDATE utterances SET word = 'x' WHERE position = 1",
     "the owner's wrap": "UPDATE wraps SET wrap = x'00' WHERE purpose = 'owner'",
     "a wrap for reviewers": "DELETE FROM wraps WHERE purpose = 'review'",
-    "a wrap that nobody made": "INSERT INTO wraps (utterance, purpose, wrap) SELECT id, 'false-wake', x'00' FROM utterances LIMIT 1",
+    "a wrap that nobody made": "INSERT INTO wraps (utterance, purpose, wrap) SELECT id, 'else', x'00' FROM utterances LIMIT 1",
     "what is derived": "UPDATE derived SET sealed = x'00'",
     "a consent": "INSERT INTO consents (purpose, given, at, policy_version, policy_hash) VALUES ('train', 1, 0, '', '')",
 }

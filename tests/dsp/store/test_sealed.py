@@ -55,7 +55,7 @@ def test_slices_and_other_byte_orders_are_sealed_as_what_they_are():
 
 @pytest.mark.parametrize("wrong", [np.zeros(4, np.float32), np.zeros((4, 1), np.int16), np.zeros(4, np.int32)])
 def test_what_is_no_int16_sound_is_refused(wrong):
-    with pytest.raises(TypeError, match="got .*, wanted int16"):
+    with pytest.raises(TypeError, match=r"got .*, wanted int16"):
         seal([wrong])
 
 

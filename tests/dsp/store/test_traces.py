@@ -130,8 +130,8 @@ else:
 block[:] = 0
 if plant != "key": del sealing
 gc.collect()
-regions = list(memory())  # as it was before anything of what is looked for was plain again
-sound, key = (sum(region.count(masked(one)) for one in looked_for for region in regions) for looked_for in (hidden[:38], keys))  # this script's own last block is left out
+regions = list(memory())  # before anything is plain again; this script's own last blocks are left out
+sound, key = (sum(region.count(masked(one)) for one in looked_for for region in regions) for looked_for in (hidden[:38], keys))
 print(sound, key)
 """
 
