@@ -1,6 +1,6 @@
-"""Kills a process that keeps, deletes and rotates, at random times, and reads what it left: python tests/kill_store.py --kills 1000.
+"""Kills a process that keeps, deletes and rotates, at random times: python tests/kill_store.py --kills 1000.
 
-A child opens the store, and keeps, deletes, expires, changes keys and exports until SIGKILL comes, after 0 to 60 ms. Then a new
+A child opens the store, and keeps, deletes, expires and changes keys until SIGKILL comes, after 0 to 60 ms. Then a new
 store is opened on what is there: no plain sound, no record without its file or file without its record, nothing that was reported
 deleted, everything that was reported kept and not deleted, and an audit log that verifies and grew out of the last checkpoint.
 --plant orphan: a store that does not recover; --plant plain: one that writes plain sound. Each must be found.
@@ -17,9 +17,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from reference.keeping import OPENING, OWNER, REVIEWERS, Clock, make_store, marked, mismatches, traces
-
 from farfield.store import Store, audit, store
+from reference.keeping import OPENING, OWNER, REVIEWERS, Clock, make_store, marked, mismatches, traces
 
 SOUND = marked(99, 0.2)
 
