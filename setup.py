@@ -84,8 +84,10 @@ setup(
     packages=[
         "farfield",
         "farfield.board",
+        "farfield.capture",
         "farfield.cli",
         "farfield.evaluation",
+        "farfield.store",
         "farfield.training",
         "farfield.hil",
         "farfield.kernels",
@@ -93,8 +95,10 @@ setup(
     package_dir={
         "farfield": "dsp",
         "farfield.board": "dsp/board",
+        "farfield.capture": "dsp/capture",
         "farfield.cli": "dsp/cli",
         "farfield.evaluation": "dsp/evaluation",
+        "farfield.store": "dsp/store",
         "farfield.training": "dsp/training",
         "farfield.hil": "hil",
         "farfield.kernels": "ext/farfield/kernels",
@@ -102,6 +106,7 @@ setup(
     package_data={
         "farfield": ["py.typed", "profiles/*.toml", "models/*.safetensors"],
         "farfield.board": ["PROTOCOL.md", "vectors.json"],
+        "farfield.store": ["policy.txt"],
         "farfield.training": ["phrases/*.txt"],
         "farfield.hil": ["rooms/*/*"],
         "farfield.kernels": ["*.pyi", "*.pxd", "*.h"],
