@@ -1,0 +1,93 @@
+"""The bench's own books: which of the scene's samples arrived, where, and whether the source's account of the rest is true."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from farfield import Block
+from farfield.hil.rigs.base import Counted, Stream
+
+
+@dataclass(frozen=True)
+class Books:
+    """What became of a scene's samples.
+
+    lost: those that never arrived. counted: what the source says. unexplained: why its account is not to be believed; none where
+    every lost sample is one that the source had counted, and every other is what was played.
+    """
+
+    lost: int
+    counted: Counted
+    unexplained: tuple[str, ...]
+
+
+class Ledger:
+    """Puts a stream's blocks at their place in the scene, and keeps the books. exact: samples must be those that were played."""
+
+    def __init__(self, stream: Stream, *, exact: bool) -> None:
+        self._stream = stream
+        self._exact = exact
+        self._played = stream.scene.samples
+        self._epoch = 0
+        self._next: int | None = 0  # capture index that would follow without a gap
+        self._origins: dict[int, int] = {}
+        self._jumps = self._epochs = self._heard = self._reached = 0
+        self._wrong: list[str] = []
+
+    @property
+    def is_done(self) -> bool:
+        """Whether a block has come that lies beyond the scene, so that every gap before it is known."""
+        return self._reached >= len(self._played)
+
+    def origin(self, epoch: int) -> int:
+        """Place in the scene of index 0 of an epoch that has been placed."""
+        return self._origins[epoch]
+
+    def place(self, raw: Block) -> Block | None:
+        """The part of the block that lies within the scene, counted from the scene's first sample; None where there is none."""
+        if raw.epoch != self._epoch:
+            self._epochs += raw.epoch - self._epoch
+            self._epoch, self._next = raw.epoch, 0
+        self._jumps += raw.index - (self._next or 0)
+        if raw.index < (self._next or 0):
+            self._complain(f"index {raw.index} after {self._next}: samples came twice")
+        self._next = raw.end
+        if raw.epoch not in self._origins:
+            found = self._stream.origin(raw)
+            if found is None:
+                return None
+            self._origins[raw.epoch] = found
+        at = raw.index + self._origins[raw.epoch]
+        first, last = max(at, 0), min(at + len(raw.samples), len(self._played))
+        reached, self._reached = self._reached, max(self._reached, at + len(raw.samples))
+        if first >= last:
+            return None
+        if first < reached:
+            self._complain(f"sample {first} was heard before")
+        samples = np.ascontiguousarray(raw.samples[first - at : last - at])
+        self._heard += last - first
+        if self._exact and not np.array_equal(samples, self._played[first:last]):
+            wrong = int(np.argmax((samples != self._played[first:last]).any(axis=1)))
+            self._complain(f"sample {first + wrong}: got {samples[wrong].tolist()}, played {self._played[first + wrong].tolist()}")
+        return replace(raw, samples=samples, index=first)
+
+    def close(self) -> Books:
+        """What is to be said of the whole stream."""
+        counted = self._stream.counted
+        if not self.is_done:
+            self._complain(f"the stream ended at sample {self._reached} of {len(self._played)}")
+        if counted.missing != self._jumps:
+            self._complain(f"{self._jumps} samples are missing from the stream, its source counted {counted.missing}")
+        if counted.epochs != self._epochs:
+            self._complain(f"the stream began anew {self._epochs} times, its source counted {counted.epochs}")
+        return Books(len(self._played) - self._heard, counted, tuple(self._wrong))
+
+    def _complain(self, text: str) -> None:
+        if len(self._wrong) < 8:  # one is enough to make a run invalid; a few help to find why
+            self._wrong.append(text)
+
+
+def stopped_by(ledger: Ledger, late: Callable[[], bool]) -> Callable[[], bool]:
+    """For a source: stop where the scene is over, or should have been for long."""
+    return lambda: ledger.is_done or late()
