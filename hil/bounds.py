@@ -1,6 +1,6 @@
 """What a room must come to: bounds on detections, misses, false accepts, latencies, directions and lost samples."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from farfield.hil.fields import Fields
@@ -43,6 +43,11 @@ class Bounds:
                 found[field.name] = table.number(field.name, 0, 1 if "share" in field.name else 1e9)
         table.done()
         return Bounds(**found)
+
+    def tightened(self, goals: "Bounds") -> "Bounds":
+        """These, with the goals in their place where there are any."""
+        given = {field.name: getattr(goals, field.name) for field in fields(goals)}
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
 
     def broken(self, figures: "Figures") -> list[str]:
         """What does not keep to them, a line each; none where everything does."""
