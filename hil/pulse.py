@@ -171,16 +171,16 @@ class PulseServer:
             else:
                 os.environ[name] = value
         assert self._process.stdin is not None and self._process.stdout is not None and self._process.stderr is not None
-        if self._process.poll() is None:
+        with suppress(BrokenPipeError):  # it may have left already, with a command unread
             self._process.stdin.close()
-            try:
-                self._process.wait(_LEAVE_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        try:
+            self._process.wait(_LEAVE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._log.join()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            pipe.close()
+        self._process.stdout.close()
+        self._process.stderr.close()
         self._folder.cleanup()
 
     def _keep(self, log: IO[str]) -> None:
