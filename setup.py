@@ -83,6 +83,7 @@ def extensions():
 setup(
     packages=[
         "farfield",
+        "farfield.alsa",
         "farfield.board",
         "farfield.cli",
         "farfield.evaluation",
@@ -92,6 +93,7 @@ setup(
     ],
     package_dir={
         "farfield": "dsp",
+        "farfield.alsa": "dsp/alsa",
         "farfield.board": "dsp/board",
         "farfield.cli": "dsp/cli",
         "farfield.evaluation": "dsp/evaluation",
