@@ -61,6 +61,8 @@ class Track:
         if self._line is None:
             self._line = _Line(index, host_ns, 1e9 / self.rate)
             self._window_ends = index + _WINDOW_S * self.rate
+        if self._points and index <= self._points[-1][0]:
+            return  # nothing has been done since, or the count went back: no slope comes of it
         late = host_ns - self.host_ns(index)
         if self._least is None or late < self._least[0]:
             self._least = late, index, host_ns

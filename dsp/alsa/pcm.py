@@ -80,7 +80,7 @@ class Pcm:
             reason = str(error).removesuffix(f" [{name}]")
             what = "capture" if capture else "playback"
             raise InputError(
-                f"{name}: cannot be opened ({reason}); wanted an ALSA {what} device that is there and free: see `farfield devices`"
+                f"{name}: cannot be opened ({reason}); wanted an ALSA {what} device that is free: see `farfield devices`"
             ) from None
         got = self._pcm.info()
         self.rate, self.channels, self.period, self.buffer = (
