@@ -38,6 +38,7 @@ class FakeDevice:
         self._steps, self._is_silent = steps, silent_overruns
         self._read_to = None  # on its own count; None while it does not capture
         self.short_reads = None
+        self.stamps_when_asked = False  # as a driver without timestamps of its own
         self.delayed_until_ns = 0  # what is captured before then arrives then
         self.is_gone = False
         self.closed = 0
@@ -56,6 +57,11 @@ class FakeDevice:
             return self._read_to
         there = self.count(now)
         return self._begun + (there - self._begun) // self.period * self.period if self._steps else there
+
+    def wakes_at(self):
+        """When a whole period will be waiting, and poll returns."""
+        frames = self._begun + (self._read_to - self._begun) // self.period * self.period + self.period
+        return self._born_ns + int(frames * 1e9 / (RATE * (1 + self._ppm * 1e-6))) + 1
 
     def start(self):
         self._there()
@@ -85,7 +91,7 @@ class FakeDevice:
         waiting = self._captured() - self._read_to
         done = self._read_to + waiting
         at = self._born_ns + done * 1e9 / (RATE * (1 + self._ppm * 1e-6))
-        if not self._steps or self._clock() < self.delayed_until_ns:
+        if self.stamps_when_asked or not self._steps or self._clock() < self.delayed_until_ns:
             at = self._clock()
         return min(waiting, self.buffer), int(min(at + self._jitter(), self._clock()))
 
