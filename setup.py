@@ -83,6 +83,7 @@ def extensions():
 setup(
     packages=[
         "farfield",
+        "farfield.alsa",
         "farfield.board",
         "farfield.cli",
         "farfield.evaluation",
@@ -95,6 +96,7 @@ setup(
     ],
     package_dir={
         "farfield": "dsp",
+        "farfield.alsa": "dsp/alsa",
         "farfield.board": "dsp/board",
         "farfield.cli": "dsp/cli",
         "farfield.evaluation": "dsp/evaluation",

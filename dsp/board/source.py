@@ -134,6 +134,11 @@ class SerialSource:
         self.close()
 
     @property
+    def name(self) -> str:
+        """What the board calls itself, else its port."""
+        return self.about.name or self._port
+
+    @property
     def counts(self) -> Counts:
         """What went wrong so far."""
         return self._assembler.counts
