@@ -6,33 +6,37 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from farfield import Block
-from farfield.hil.rigs.base import Counted, Stream
+from farfield.hil.rigs.base import Counted, Rig, Stream
 
 
 @dataclass(frozen=True)
 class Books:
     """What became of a scene's samples.
 
-    lost: those that never arrived. counted: what the source says. unexplained: why its account is not to be believed; none where
-    every lost sample is one that the source had counted, and every other is what was played.
+    lost: those that never arrived. counted: what the source says. missized: by how many samples the source was wrong about its gaps
+    at most, within what its rig allows. unexplained: why its account is not to be believed; none where every lost sample is one
+    that the source had counted, and every other is what was played.
     """
 
     lost: int
     counted: Counted
+    missized: int
     unexplained: tuple[str, ...]
 
 
 class Ledger:
-    """Puts a stream's blocks at their place in the scene, and keeps the books. exact: samples must be those that were played."""
+    """Puts a stream's blocks at their place in the scene, and keeps the books. rig: what it promises of them."""
 
-    def __init__(self, stream: Stream, *, exact: bool) -> None:
+    def __init__(self, stream: Stream, rig: Rig) -> None:
         self._stream = stream
-        self._exact = exact
+        self._exact, self._sizing = rig.exact, rig.sizing_samples
         self._played = stream.scene.samples
         self._epoch = 0
         self._next: int | None = 0  # capture index that would follow without a gap
         self._origins: dict[int, int] = {}
         self._jumps = self._epochs = self._heard = self._reached = 0
+        self._after_gap = False
+        self._missized = 0
         self._wrong: list[str] = []
 
     @property
@@ -50,6 +54,7 @@ class Ledger:
             self._epochs += raw.epoch - self._epoch
             self._epoch, self._next = raw.epoch, 0
         self._jumps += raw.index - (self._next or 0)
+        self._after_gap |= raw.index != self._next
         if raw.index < (self._next or 0):
             self._complain(f"index {raw.index} after {self._next}: samples came twice")
         self._next = raw.end
@@ -58,7 +63,10 @@ class Ledger:
             if found is None:
                 return None
             self._origins[raw.epoch] = found
+            self._after_gap = False
         at = raw.index + self._origins[raw.epoch]
+        if self._after_gap and self._sizing and self._exact:
+            at = self._sized(raw, at)
         first, last = max(at, 0), min(at + len(raw.samples), len(self._played))
         reached, self._reached = self._reached, max(self._reached, at + len(raw.samples))
         if first >= last:
@@ -75,13 +83,31 @@ class Ledger:
     def close(self) -> Books:
         """What is to be said of the whole stream."""
         counted = self._stream.counted
+        self._wrong += self._stream.troubles
         if not self.is_done:
             self._complain(f"the stream ended at sample {self._reached} of {len(self._played)}")
         if counted.missing != self._jumps:
             self._complain(f"{self._jumps} samples are missing from the stream, its source counted {counted.missing}")
         if counted.epochs != self._epochs:
             self._complain(f"the stream began anew {self._epochs} times, its source counted {counted.epochs}")
-        return Books(len(self._played) - self._heard, counted, tuple(self._wrong))
+        return Books(len(self._played) - self._heard, counted, self._missized, tuple(self._wrong))
+
+    def _sized(self, raw: Block, at: int) -> int:
+        """Where the block truly lies, after a gap that was sized by a clock; `at` while its samples do not tell."""
+        inside = max(at, 0), min(at + len(raw.samples), len(self._played))
+        if inside[0] < inside[1] and np.array_equal(raw.samples[inside[0] - at : inside[1] - at], self._played[slice(*inside)]):
+            self._after_gap = not np.any(raw.samples)  # silence lies anywhere
+            return at
+        found = self._stream.near(raw, at)
+        if found is None:
+            return at
+        off = found + raw.index - at
+        if abs(off) > self._sizing:
+            self._complain(f"sample {at + off}: the source gave it as {at}; its gap was sized wrong by {off} samples")
+        self._missized = max(self._missized, abs(off))
+        self._origins[raw.epoch] += off
+        self._after_gap = False
+        return at + off
 
     def _complain(self, text: str) -> None:
         if len(self._wrong) < 8:  # one is enough to make a run invalid; a few help to find why

@@ -104,7 +104,7 @@ def listen(
     scores: list[list[NDArray[np.float64]]] = [[] for _ in models]
     clocks = _Clocks()
     with rig.play(scene, faults) as stream:
-        ledger = Ledger(stream, exact=rig.exact)
+        ledger = Ledger(stream, rig)
         for raw in _lagging(stream.blocks(stopped_by(ledger, stream.deadline())), scene, faults if rig.clocked else NO_FAULTS):
             if raw.host_ns:
                 clocks.block(raw)

@@ -39,6 +39,7 @@ def of_room(heard: Heard, models: Sequence[Model], within_s: float) -> dict[str,
         "system_ms": _system_ms(heard),
         "lost_samples": books.lost,
         "counted": {name: getattr(books.counted, name) for name in ("missing", "epochs", "xruns", "damaged")},
+        "missized_samples": books.missized,
         "unexplained": list(books.unexplained),
         "drift_ppm": heard.drift_ppm,
     }

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from farfield import InputError
+from farfield.hil.rigs.alsa import LoopbackRig
 from farfield.hil.rigs.base import Counted, Rig, Stream
 from farfield.hil.rigs.board import BoardRig
 from farfield.hil.rigs.file import FileRig
 
-__all__ = ["RIGS", "BoardRig", "Counted", "FileRig", "Rig", "Stream", "rig"]
+__all__ = ["RIGS", "BoardRig", "Counted", "FileRig", "LoopbackRig", "Rig", "Stream", "rig"]
 
-RIGS: dict[str, Callable[[], Rig]] = {"file": FileRig, "board": BoardRig}
+RIGS: dict[str, Callable[[], Rig]] = {"file": FileRig, "board": BoardRig, "loopback": LoopbackRig}
 
 
 def rig(name: str) -> Rig:

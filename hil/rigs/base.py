@@ -44,6 +44,15 @@ class Stream(ABC):
     def counted(self) -> Counted:
         """What the source says went wrong."""
 
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What the rig itself did wrong, so that what was heard says nothing of the room."""
+        return ()
+
+    def near(self, block: Block, at: int | None) -> int | None:
+        """Origin of the block's epoch by its samples, nearest to place `at`; None where the rig cannot tell."""
+        return None
+
     def __enter__(self) -> "Stream":
         return self
 
@@ -64,11 +73,13 @@ class Rig(ABC):
     """A way for scenes to become blocks. `name`: for people.
 
     exact: the samples that come out are those that went in. clocked: it runs in real time, so that its delays can be measured.
+    sizing_samples: how far off a gap may be sized, where the stream's source sizes it by a clock.
     """
 
     name: str
     exact: bool = True
     clocked: bool = True
+    sizing_samples: int = 0
 
     @abstractmethod
     def play(self, scene: Scene, faults: Faults = NO_FAULTS) -> AbstractContextManager[Stream]:

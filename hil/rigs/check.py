@@ -52,7 +52,7 @@ def _checked(rig: Rig, profile: Profile, references: int, seconds: int) -> Check
     noise = random.integers(-_PEAK, _PEAK, (seconds * RATE, channels)).astype(np.int16)
     arrivals = Arrivals()
     with rig.play(Scene("check", profile, noise)) as stream:
-        ledger = Ledger(stream, exact=rig.exact)
+        ledger = Ledger(stream, rig)
         for block in stream.blocks(stopped_by(ledger, stream.deadline())):
             arrivals.add(block.end, block.host_ns)
             ledger.place(block)
