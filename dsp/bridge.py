@@ -14,9 +14,9 @@ LONGEST = RATE // 25  # samples: longer than this nothing can be said of what wa
 class Bridge:
     """Blocks in, blocks out: one that follows a gap of up to 40 ms is preceded by what may have been in it.
 
-    What came before is continued by its mirror image, which keeps level and spectrum, tilted so that it ends where the sound goes
-    on: nothing clicks, and it is the same for any cut into blocks. It is for the stages of a chain alone: the blocks that a caller
-    sees keep their gaps. `bridged` counts the samples. Longer gaps, gaps before 40 ms were heard, and new epochs pass through.
+    What came before is continued by its mirror image, which keeps level and spectrum, tilted so that it ends where the sound
+    goes on: nothing clicks, and it is the same for any cut into blocks. It is for the stages of a chain alone: the blocks that a
+    caller sees keep their gaps. `bridged` counts the samples. Longer gaps, gaps before 40 ms were heard, and new epochs pass.
     """
 
     def __init__(self) -> None:
@@ -53,4 +53,4 @@ def _continued(before: NDArray[np.int16], after: NDArray[np.int16]) -> NDArray[n
     mirror = before[::-1].astype(np.float64)
     steps = np.arange(1, len(mirror) + 1)[:, None] / (len(mirror) + 1)
     tilted = mirror + steps * (after - mirror[-1])
-    return np.clip(np.rint(tilted), -32_768, 32_767).astype(np.int16)
+    return np.asarray(np.clip(np.rint(tilted), -32_768, 32_767).astype(np.int16))

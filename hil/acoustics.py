@@ -20,7 +20,7 @@ _LONGEST = RATE // 2  # of a measured response
 
 
 @dataclass(frozen=True)
-class Path3:
+class Way:
     """The way from one place to the microphones.
 
     responses: float32 (microphones, taps). travel: taps before the direct sound reaches the array. azimuth_deg: where it comes
@@ -40,17 +40,17 @@ class Path3:
 
 @dataclass(frozen=True)
 class Place:
-    """A room: the talkers' ways to the microphones, that of another loudspeaker, of a source of noise, and of the device's own."""
+    """A room: the ways to the microphones from talkers, another loudspeaker, a source of noise, and the device's own."""
 
-    talkers: tuple[Path3, ...]
-    elsewhere: Path3
-    noise: Path3
-    own: Path3
+    talkers: tuple[Way, ...]
+    elsewhere: Way
+    noise: Way
+    own: Way
 
 
 def dry(profile: Profile) -> Place:
     """No room at all, for one microphone."""
-    way = Path3(np.ones((len(profile.microphones), 1), np.float32), 0, None)
+    way = Way(np.ones((len(profile.microphones), 1), np.float32), 0, None)
     return Place((way,), way, way, way)
 
 
@@ -93,7 +93,7 @@ def simulated(profile: Profile, rt60_s: float, distances_m: tuple[float, ...], s
         padded = np.stack([np.pad(response, (0, taps - len(response))) for response in responses])
         along = np.asarray(place) - centre
         azimuth = float(np.degrees(np.arctan2(along[1], along[0])) % 360) if len(microphones) > 1 else None
-        ways.append(Path3(padded, round(float(np.linalg.norm(along)) / speed * RATE), azimuth))
+        ways.append(Way(padded, round(float(np.linalg.norm(along)) / speed * RATE), azimuth))
     return Place(tuple(ways[: len(talkers)]), *ways[len(talkers) :])
 
 
@@ -107,7 +107,7 @@ def measured(paths: list[Path], profile: Profile) -> Place:
         sound = sound[:, : len(profile.microphones)]
         sound = sound if rate == RATE else soxr.resample(sound, rate, RATE)
         taps = sound[:_LONGEST].T
-        ways.append(Path3(np.ascontiguousarray(taps / np.abs(taps).max()), int(np.argmax(np.abs(taps[0]))), None))
+        ways.append(Way(np.ascontiguousarray(taps / np.abs(taps).max()), int(np.argmax(np.abs(taps[0]))), None))
     if not ways:
         raise InputError(f"{paths[0].parent}: no response has {len(profile.microphones)} channels, the profile's microphones")
     return Place(tuple(ways), ways[-1], ways[-1], ways[-1])

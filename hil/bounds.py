@@ -92,7 +92,8 @@ class Figures:
 def of_rooms(rooms: list[dict[str, Any]]) -> Figures:
     """The figures of several rooms' results, as `farfield.hil.result` writes them."""
     latencies = [hit["latency_ms"] for room in rooms for hit in room["hits"]]
-    directions = [abs(hit["direction_error_deg"]) for room in rooms for hit in room["hits"] if hit["direction_error_deg"] is not None]
+    errors = [hit["direction_error_deg"] for room in rooms for hit in room["hits"]]
+    directions = [abs(error) for error in errors if error is not None]
     system = [room["system_ms"]["p99"] for room in rooms if room["system_ms"]]
     hits = len(latencies)
     missed, false_accepts = (sum(len(room[name]) for room in rooms) for name in ("missed", "false_accepts"))

@@ -6,6 +6,7 @@ network delay measurements", INFOCOM 1999): the edge of their lower convex hull 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 RATE = 16_000
 
@@ -49,9 +50,8 @@ class Arrivals:
         if len(self._hull) < 2:
             return None
         mean = self._sum / self._count
-        for (x0, y0), (x1, y1) in zip(self._hull, self._hull[1:], strict=False):
-            if x1 >= mean:
-                break
+        edges = pairwise(self._hull)
+        (x0, y0), (x1, y1) = next(edge for edge in edges if edge[1][0] >= mean)
         return Line(x0, y0, (y1 - y0) / (x1 - x0))
 
 

@@ -62,9 +62,11 @@ def _entry(old: Found, new: Found, latency_ms: float, system_ms: float) -> list[
         was, has = old["figures"][name], new["figures"][name]
         if was != has:
             found.append((f"{name.replace('_', ' ')}: {was:.4g} -> {has:.4g}", has > was))
-    moved = [1000 * (heard_now[key]["decision"] - heard_then[key]["decision"]) / 16_000 for key in heard_then.keys() & heard_now.keys()]
+    both = heard_then.keys() & heard_now.keys()
+    moved = [heard_now[key]["latency_ms"] - heard_then[key]["latency_ms"] for key in both]
     if any(moved):
-        grew = median([hit["latency_ms"] for hit in heard_now.values()]) - median([hit["latency_ms"] for hit in heard_then.values()])
+        then, now = (median([hit["latency_ms"] for hit in heard.values()]) for heard in (heard_then, heard_now))
+        grew = now - then
         told = f"{sum(map(bool, moved))} words decided at another sample, {min(moved):+.0f} to {max(moved):+.0f} ms; "
         found.append((told + f"median latency {grew:+.1f} ms", grew > latency_ms))
     was, has = old["figures"]["system_p99_ms"], new["figures"]["system_p99_ms"]

@@ -13,9 +13,9 @@ from farfield.hil.rigs.base import Counted, Rig, Stream
 class Books:
     """What became of a scene's samples.
 
-    lost: those that never arrived. counted: what the source says. missized: by how many samples the source was wrong about its gaps
-    at most, within what its rig allows. unexplained: why its account is not to be believed; none where every lost sample is one
-    that the source had counted, and every other is what was played.
+    lost: those that never arrived. counted: what the source says. missized: by how many samples at most the source was wrong
+    about a gap, within what its rig allows. unexplained: why its account is not to be believed; none where every lost sample is
+    one that the source had counted, and every other is what was played.
     """
 
     lost: int
@@ -77,7 +77,8 @@ class Ledger:
         self._heard += last - first
         if self._exact and not np.array_equal(samples, self._played[first:last]):
             wrong = int(np.argmax((samples != self._played[first:last]).any(axis=1)))
-            self._complain(f"sample {first + wrong}: got {samples[wrong].tolist()}, played {self._played[first + wrong].tolist()}")
+            got, played = samples[wrong].tolist(), self._played[first + wrong].tolist()
+            self._complain(f"sample {first + wrong}: got {got}, played {played}")
         return replace(raw, samples=samples, index=first)
 
     def close(self) -> Books:

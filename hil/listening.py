@@ -15,6 +15,7 @@ from farfield.hil.rigs.base import NO_FAULTS, Rig
 from farfield.hil.scene import RATE, Scene, drifted
 
 FLUSH = RATE // 2  # of silence after the scene's end: a word that ends with it is still decided on
+_NO_STEPS, _NO_SCORES = np.empty(0, np.int64), np.empty(0)
 Progress = Callable[[int, int], None]
 
 
@@ -98,7 +99,11 @@ def listen(
     progress: called with the samples heard and their number. InputError: a rig that cannot be used.
     """
     scene = drifted(scene, faults.drift_ppm)
-    chain = Chain(scene.profile, list(models), references=scene.references, threshold=threshold)
+    profile, references = rig.layout(scene)
+    chain = Chain(profile, list(models), references=references, threshold=threshold)
+    # What is done once, at the first sound, is none of the first word's delay.
+    chain.process(Block(np.zeros((RATE // 10, len(profile.microphones) + references), np.int16), 0))
+    chain.reset()
     found: list[tuple[WakeEvent, int, int | None]] = []
     indices: list[list[NDArray[np.int64]]] = [[] for _ in models]
     scores: list[list[NDArray[np.float64]]] = [[] for _ in models]
@@ -134,17 +139,15 @@ def listen(
         scene=scene,
         events=tuple(timed(*one) for one in found),
         tracks=tuple(
-            Track(detector.model.word, detector.opens_above, _joined(index, np.int64), _joined(p, np.float64))
+            Track(
+                detector.model.word, detector.opens_above, np.concatenate([_NO_STEPS, *index]), np.concatenate([_NO_SCORES, *p])
+            )
             for detector, index, p in zip(chain.detectors, indices, scores, strict=True)
         ),
         books=books,
         system_s=clocks.latencies_s(lines),
         drift_ppm=lines[0].drift_ppm if 0 in lines else None,
     )
-
-
-def _joined(parts: list[NDArray[np.generic]] | list[NDArray[np.int64]] | list[NDArray[np.float64]], dtype: type) -> NDArray:  # type: ignore[type-arg]
-    return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
 def _lagging(blocks: Iterator[Block], scene: Scene, faults: Faults) -> Iterator[Block]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from farfield import InputError
 from farfield.hil import acoustics
-from farfield.hil.acoustics import Path3, Place
+from farfield.hil.acoustics import Place, Way
 from farfield.hil.material import Material, Sound
 from farfield.hil.recipe import Recipe
 from farfield.hil.room import Spoken
@@ -30,7 +30,7 @@ class _Utterance:
     at: int
     sound: Sound
     is_word: bool
-    way: Path3
+    way: Way
 
 
 def made(recipe: Recipe, name: str, word: str, number: int, material: Material) -> Scene:
@@ -140,7 +140,7 @@ def _lay(mics: NDArray[np.float32], one: _Utterance, level: np.float32) -> None:
         mics[one.at : one.at + len(sound), microphone] += gain * sound
 
 
-def _add(mics: NDArray[np.float32], way: Path3, sound: Sound, level: np.float32) -> None:
+def _add(mics: NDArray[np.float32], way: Way, sound: Sound, level: np.float32) -> None:
     """A sound that lasts, at its level at the first microphone."""
     gain = np.float32(0)
     for microphone in range(mics.shape[1]):

@@ -18,8 +18,8 @@ _FADE = 800
 class Material:
     """Clips below a folder, or, without one, synthetic voices and noise.
 
-    folder: holds `keywords/WORD/` (spaces as underscores), `speech/`, `noise/`, and where there are any `music/` and `responses/`;
-    a FOLDER.tsv beside one of clips gives their transcripts. InputError: no such folder.
+    folder: holds `keywords/WORD/` (spaces as underscores), `speech/`, `noise/`, and where there are any `music/` and
+    `responses/`; a FOLDER.tsv beside one of clips gives their transcripts. InputError: no such folder.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -39,9 +39,9 @@ class Material:
         """So many times the word, each with who or what says it; recorded clips are gone through once before any comes again."""
         if recorded:
             paths = self._below(f"keywords/{word.replace(' ', '_')}")
-            rounds = [random.permutation(len(paths)) for _ in range(-(-count // len(paths)))]
-            chosen = np.concatenate(rounds)[:count] if rounds else []
-            return [(f"clip {paths[n].stem}", self._clip(paths[n])) for n in chosen]
+            rounds = (random.permutation(len(paths)).tolist() for _ in range(-(-count // len(paths))))
+            chosen = [paths[n] for once in rounds for n in once][:count]
+            return [(f"clip {path.stem}", self._clip(path)) for path in chosen]
         from farfield.training.voices import speak, voices
 
         return [(f"{voice.program} {voice.name}", speak(word, voice)) for voice in voices(count, random)]

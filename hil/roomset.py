@@ -19,7 +19,8 @@ from pathlib import Path
 from farfield import InputError
 from farfield.hil.bounds import Bounds
 from farfield.hil.fields import Fields, read_toml
-from farfield.hil.maker import Material, made
+from farfield.hil.maker import made
+from farfield.hil.material import Material
 from farfield.hil.recipe import Recipe
 from farfield.hil.room import load_room
 from farfield.hil.scene import Scene, of_room
@@ -41,15 +42,16 @@ class Entry:
         """How many rooms it stands for."""
         return self.recipe.count if self.recipe else 1
 
-    def scenes(self, word: str, material: Material) -> Iterator[Scene]:
-        """Its rooms, one at a time. word: what is said in those that are made. InputError: one that cannot be had."""
+    def scene(self, word: str, number: int, material: Material) -> Scene:
+        """Its room of that number. word: what is said in those that are made. InputError: one that cannot be had."""
         if self.recipe is None:
             assert self.folder is not None
-            yield of_room(load_room(self.folder), self.name)
-            return
-        for number in range(self.count):
-            name = self.name if self.count == 1 else f"{self.name} {number + 1}"
-            yield made(self.recipe, name, word, number, material)
+            return of_room(load_room(self.folder), self.name)
+        return made(self.recipe, self.name if self.count == 1 else f"{self.name} {number + 1}", word, number, material)
+
+    def scenes(self, word: str, material: Material) -> Iterator[Scene]:
+        """Its rooms, one at a time."""
+        return (self.scene(word, number, material) for number in range(self.count))
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def load_set(name_or_path: str | Path) -> RoomSet:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{given}: two rooms are called {name!r}; wanted each name once")
-    made_set = RoomSet(top.text("name"), top.text("description", ""), top.texts("models"), top.number("within_s", 0, 10, WITHIN_S),
-                       tuple(entries))  # fmt: skip
+    name, description, models = top.text("name"), top.text("description", ""), top.texts("models")
+    within_s = top.number("within_s", 0, 10, WITHIN_S)
     top.done()
-    return made_set
+    return RoomSet(name, description, models, within_s, tuple(entries))

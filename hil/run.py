@@ -28,9 +28,10 @@ class Checks:
 
     def pass_for(self, scene: Scene) -> None:
         """InputError: the rig does not carry such a scene as it should."""
-        layout = len(scene.profile.microphones), scene.references
+        profile, references = self._rig.layout(scene)
+        layout = len(profile.microphones), references
         if layout not in self.done:
-            self.done[layout] = check(self._rig, scene.profile, scene.references)
+            self.done[layout] = check(self._rig, profile, references)
             refuse_unfit(self.done[layout])
 
 

@@ -38,7 +38,7 @@ class Scene:
     @property
     def references(self) -> int:
         """How many of the channels are what the loudspeaker played."""
-        return self.samples.shape[1] - len(self.profile.microphones)
+        return int(self.samples.shape[1]) - len(self.profile.microphones)
 
 
 def of_room(room: Room, name: str = "") -> Scene:

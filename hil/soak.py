@@ -61,7 +61,7 @@ def soak(
 
 
 def complaints(samples: Sequence[Sample], most_mb: float, *, lossy: bool) -> list[str]:
-    """What went wrong over the passes; none where nothing did. most_mb: by how much memory may grow. lossy: losses were asked for."""
+    """What went wrong over the passes. most_mb: by how much memory may grow. lossy: losses were asked for."""
     last = samples[-1]
     found = [f"pass {sample.passes}: {text}" for sample in samples for text in sample.unexplained]
     if last.lost_samples and not lossy:

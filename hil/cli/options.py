@@ -22,7 +22,8 @@ clips = click.option("--clips", type=click.Path(path_type=Path), envvar="FARFIEL
 _rig = click.option("--rig", "rig", default="file", show_default=True, callback=lambda ctx, param, value: rig_of(value),
                     metavar="|".join(RIGS) + "|DEVICE.toml", help="What the rooms are played through.")  # fmt: skip
 _model = click.option("--model", "names", multiple=True, metavar="NAME_OR_PATH",
-                      help="What listens, and says its first one's word in rooms that are made; repeatable. [default: the set's]")  # fmt: skip
+                      help="What listens; repeatable. In rooms that are made, the first one's word is said. "
+                           "[default: the set's]")  # fmt: skip
 _look = click.option("--second-look/--no-second-look", "second_look", default=True, show_default=True,
                      help="Whether the larger network that came with a model, where there is one, must agree.")  # fmt: skip
 _faults = click.option("--fault", "faults", multiple=True, metavar="NAME=VALUE", callback=lambda ctx, param, value: parse(value),

@@ -30,7 +30,7 @@ _PRINTED_COLUMNS = 140  # where there is no terminal to ask
 @rig_options
 @clips
 @click.option("--only", multiple=True, metavar="ROOM", help="Only this room of the set; repeatable.")
-@click.option("--repeat", type=click.IntRange(1, 10_000), default=1, show_default=True, metavar="N", help="Times that each is heard.")
+@click.option("--repeat", type=click.IntRange(1, 10_000), default=1, show_default=True, help="How often each is heard.")
 @click.option("--goals", is_flag=True, help="The set's goals decide, instead of its bounds.")
 @click.option("--junit", "xml", type=click.Path(path_type=Path), metavar="FILE", help="Write the verdicts as JUnit XML.")
 @click.option("--report", "folder", type=click.Path(path_type=Path), metavar="DIR",
@@ -105,8 +105,8 @@ def _print(found: dict[str, Any]) -> None:
         for room in entry["rooms"]:
             if room["lost_samples"] or any(room["counted"].values()):
                 counted = ", ".join(f"{name} {count}" for name, count in room["counted"].items() if count)
-                console.print(f"{escape(room['name'])}: {room['lost_samples']} samples lost; the source counted {counted or 'none'}",
-                              soft_wrap=True)  # fmt: skip
+                told = f"{room['name']}: {room['lost_samples']} samples lost; the source counted {counted or 'none'}"
+                console.print(escape(told), soft_wrap=True)
 
 
 def _name(entry: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from farfield.hil.roomset import load_set
 @click.option("--set", "rooms", default="demo", show_default=True, metavar="SET", help="Its first room is heard, over and over.")
 @rig_options
 @clips
-@click.option("--most-mb", type=click.FloatRange(0), default=5.0, show_default=True, metavar="MB", help="That memory may grow by.")
+@click.option("--most-mb", type=click.FloatRange(0), default=5.0, show_default=True, help="That memory may grow by.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a pass on stdout.")
 def soak(
     hours: float,

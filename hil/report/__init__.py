@@ -40,4 +40,5 @@ def write_whole(path: Path, text: str, *, disk_full: bool = False) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); wanted a disk with {len(data):,} bytes to spare") from None
+        wanted = f"a disk with {len(data):,} bytes to spare"
+        raise InputError(f"{path}: cannot be written ({error.strerror}); wanted {wanted}") from None

@@ -54,10 +54,9 @@ class Gallery:
         marks = [(one["start"], one["end"]) for one in (*found["hits"], *found["missed"])]
         looked = [(one["start"], one["end"], f"missed: {one['text']} ({one['talker'] or 'unknown'})", "missed", None)
                   for one in found["missed"]]  # fmt: skip
-        looked += [
-            (one["decision"] - RATE, one["decision"], f"false accept: {one['word']}, score {one['score']:.2f}", "false", one["decision"])
-            for one in found["false_accepts"]
-        ]
+        for one in found["false_accepts"]:
+            at, title = one["decision"], f"false accept: {one['word']}, score {one['score']:.2f}"
+            looked.append((at - RATE, at, title, "false", at))
         for start, end, title, kind, decision in sorted(looked):
             if self._stretches >= _MOST_STRETCHES:
                 self.left_out += 1

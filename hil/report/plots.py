@@ -25,7 +25,8 @@ def histogram(values_ms: Sequence[float], title: str, xlabel: str) -> bytes:
         axes.set_yscale("log")
     for share, style in ((50, "-"), (95, "--"), (99, ":")):
         at = float(np.percentile(values, share))
-        axes.axvline(at, color=FALSE, linestyle=style, linewidth=1, label=f"{'median' if share == 50 else f'p{share}'} {at:.1f} ms")
+        name = "median" if share == 50 else f"p{share}"
+        axes.axvline(at, color=FALSE, linestyle=style, linewidth=1, label=f"{name} {at:.1f} ms")
     axes.legend(fontsize=7, frameon=False)
     axes.set(title=title, xlabel=xlabel, ylabel="how often")
     return _png(figure)
@@ -35,14 +36,15 @@ def timeline(found: dict[str, Any], heard: Heard) -> bytes:
     """A room from its start to its end: level, score, what was said, what was heard."""
     figure, (level, score) = _figure(11, 2.6, 2)
     seconds = heard.scene.frames / RATE
-    at, high = _peaks(np.abs(heard.scene.samples[:, 0].astype(np.int32)))
-    level.fill_between(at, 20 * np.log10(np.maximum(high, 1) / 32_768), -90, color="#777777", linewidth=0)
+    at, peaks = _peaks(np.abs(heard.scene.samples[:, 0].astype(np.int32)))
+    level.fill_between(at, 20 * np.log10(np.maximum(peaks, 1) / 32_768), -90, color="#777777", linewidth=0)
     level.set(ylabel="dBFS", ylim=(-90, 0))
     for track in heard.tracks:
         at, high = _highest(track.index / RATE, track.p)
         score.plot(at, high, color=HEARD, linewidth=0.7)
         score.axhline(track.opens_above, color="#888888", linestyle="--", linewidth=0.7)
     score.set(ylabel="score", ylim=(0, 1.05), xlabel="seconds", xlim=(0, seconds))
+    score.plot([one["end"] / RATE for one in found["missed"]], [0.5] * len(found["missed"]), "x", color=FALSE)
     for axes in (level, score):
         for spoken in heard.scene.speech:
             axes.axvspan(spoken.start / RATE, spoken.end / RATE, color=OTHER, alpha=0.4, linewidth=0)

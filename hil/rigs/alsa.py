@@ -1,4 +1,4 @@
-"""Rigs that play on an ALSA device and capture from one: null sinks of a private PulseAudio server, or a loudspeaker and an array."""
+"""Rigs that play on an ALSA device and capture from one; the default is a null sink of a private PulseAudio server."""
 
 import threading
 import time
@@ -239,7 +239,7 @@ class AlsaStream(Stream):
 
 
 def correlated(captured: NDArray[np.int16], pilot: NDArray[np.int16]) -> int | None:
-    """Where the pilot begins in a sound that holds it, by the largest normalised cross-correlation; None where none stands out."""
+    """Where the pilot begins in a sound that holds it, by normalised cross-correlation; None where nothing stands out."""
     from scipy.signal import correlate
 
     sound = captured.astype(np.float64)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from farfield import Block
+from farfield import Block, Profile
 from farfield.hil.faults import Faults
 from farfield.hil.scene import RATE, Scene
 
@@ -84,6 +84,10 @@ class Rig(ABC):
     @abstractmethod
     def play(self, scene: Scene, faults: Faults = NO_FAULTS) -> AbstractContextManager[Stream]:
         """The scene through the rig. InputError: a rig that cannot be used."""
+
+    def layout(self, scene: Scene) -> tuple[Profile, int]:
+        """Profile and references of what comes out when the scene is played: the scene's, unless the rig has its own."""
+        return scene.profile, scene.references
 
     def close(self) -> None:  # noqa: B027 - a rig may hold nothing
         """Let go of what the rig holds between scenes."""

@@ -1,4 +1,4 @@
-"""The rig without a clock: the scene's samples as fast as they are asked for, its faults by a clock that is counted, not waited for."""
+"""The rig without a clock: samples as fast as they are asked for, its faults by a clock that is counted and not waited for."""
 
 from collections.abc import Callable, Iterator
 
