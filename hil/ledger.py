@@ -13,13 +13,14 @@ from farfield.hil.rigs.base import Counted, Rig, Stream
 class Books:
     """What became of a scene's samples.
 
-    lost: those that never arrived. counted: what the source says. missized: by how many samples at most the source was wrong
+    lost: those that never arrived. counted: what the source says. beyond: of those, lost before the scene and after it. missized: by how many samples at most the source was wrong
     about a gap, within what its rig allows. unexplained: why its account is not to be believed; none where every lost sample is
     one that the source had counted, and every other is what was played.
     """
 
     lost: int
     counted: Counted
+    beyond: int
     missized: int
     unexplained: tuple[str, ...]
 
@@ -36,7 +37,7 @@ class Ledger:
         self._origins: dict[int, int] = {}
         self._jumps = self._epochs = self._heard = self._reached = 0
         self._after_gap = False
-        self._missized = 0
+        self._missized = self._beyond = 0
         self._wrong: list[str] = []
 
     @property
@@ -53,7 +54,9 @@ class Ledger:
         if raw.epoch != self._epoch:
             self._epochs += raw.epoch - self._epoch
             self._epoch, self._next = raw.epoch, 0
-        self._jumps += raw.index - (self._next or 0)
+        gap = raw.index - (self._next or 0)
+        self._jumps += gap
+        self._beyond += gap  # until it is known where it was
         self._after_gap |= raw.index != self._next
         if raw.index < (self._next or 0):
             self._complain(f"index {raw.index} after {self._next}: samples came twice")
@@ -68,6 +71,7 @@ class Ledger:
         if self._after_gap and self._sizing and self._exact:
             at = self._sized(raw, at)
         first, last = max(at, 0), min(at + len(raw.samples), len(self._played))
+        self._beyond -= max(0, min(at, len(self._played)) - max(at - gap, 0))
         reached, self._reached = self._reached, max(self._reached, at + len(raw.samples))
         if first >= last:
             return None
@@ -91,7 +95,7 @@ class Ledger:
             self._complain(f"{self._jumps} samples are missing from the stream, its source counted {counted.missing}")
         if counted.epochs != self._epochs:
             self._complain(f"the stream began anew {self._epochs} times, its source counted {counted.epochs}")
-        return Books(len(self._played) - self._heard, counted, self._missized, tuple(self._wrong))
+        return Books(len(self._played) - self._heard, counted, self._beyond, self._missized, tuple(self._wrong))
 
     def _sized(self, raw: Block, at: int) -> int:
         """Where the block truly lies, after a gap that was sized by a clock; `at` while its samples do not tell."""

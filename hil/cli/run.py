@@ -105,7 +105,8 @@ def _print(found: dict[str, Any]) -> None:
         for room in entry["rooms"]:
             if room["lost_samples"] or any(room["counted"].values()):
                 counted = ", ".join(f"{name} {count}" for name, count in room["counted"].items() if count)
-                told = f"{room['name']}: {room['lost_samples']} samples lost; the source counted {counted or 'none'}"
+                beyond = f" ({room['lost_beyond']} of them before or after the room)" if room["lost_beyond"] else ""
+                told = f"{room['name']}: {room['lost_samples']} samples lost; the source counted {counted or 'none'}{beyond}"
                 console.print(escape(told), soft_wrap=True)
 
 

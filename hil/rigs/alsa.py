@@ -163,9 +163,10 @@ class AlsaStream(Stream):
         """By the pilot; after a new epoch by what is heard, or where the rig is not exact by the time."""
         if self._first_ns is None:
             return self._by_pilot(block)
-        if self._rig.exact:
-            return self.near(block, None)
-        return round((block.host_ns - self._first_ns) * RATE / 1e9) - block.end
+        by_time = round((block.host_ns - self._first_ns) * RATE / 1e9) - block.end
+        if self._rig.exact and by_time + block.index < self.scene.frames:
+            return self.near(block, by_time + block.index)
+        return by_time
 
     def near(self, block: Block, at: int | None) -> int | None:
         """Origin of the block's epoch by its samples: the one nearest to `at` where the scene sounds so; None where none does."""

@@ -105,6 +105,7 @@ class BoardStream(Stream):
         if self._leaving.wait(self.faults.unplug_s):
             return
         self._at += round(self.faults.unplug_s * RATE) // FRAMES * FRAMES
+        self._at = min(self._at, (len(self._sound) - _TAIL // 2) // FRAMES * FRAMES)  # silence is the same wherever it is heard
         self._board = self._plugged_in()
 
 

@@ -43,15 +43,17 @@ class FileStream(Stream):
         gap = epoch = at = 0
         total = len(samples) + len(silence)
         while at < total and not stop():
-            length = min(FRAMES, (len(samples) if at < len(samples) else total) - at)
+            length = min(FRAMES, (len(samples) if at < len(samples) else max(total, at + FRAMES)) - at)
             if stalls >= 0 and at >= stalls:
                 skipped = round((faults.stall_s - BUFFER_S) * RATE)
                 stalls, at, gap = -1, at + skipped, gap + skipped
+                total = max(total, at + len(silence))
                 self._xruns += 1
                 continue
             if unplugs >= 0 and at >= unplugs:
                 unplugs, at = -1, at + round(faults.unplug_s * RATE)
                 epoch, gap, self._origin = epoch + 1, 0, at
+                total = max(total, at + len(silence))
                 self._epochs += 1
                 continue
             lost, damaged = self._random.random(2) < (faults.lost, faults.damaged)
