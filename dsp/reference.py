@@ -6,8 +6,8 @@ Both devices' samples are known by the host's time (`Track`), so sample i of the
 
 of the reference, which is resampled there by soxr at a variable rate. An echo canceller minds a rate that wavers more than one
 that is off by a few millionths, which the aligner removes: so the rate follows the drift in steps of no less than 3 ppm, nor than
-what it is known by, and what is left of the place is made up for over half a minute. Drift is gone before the aligner sees it, and
-no kernel needs to know of two clocks.
+what it is known by, and what is left of the place is made up for over half a minute. Drift is gone before the aligner sees it,
+and no kernel needs to know of two clocks.
 """
 
 import math
