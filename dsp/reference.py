@@ -42,8 +42,10 @@ class Microphones(Protocol):
     @property
     def microphones(self) -> int: ...
     @property
+    def references(self) -> int: ...
+    @property
     def track(self) -> Track: ...
-    def blocks(self, stop: Callable[[], bool] = ...) -> Iterator[Block]: ...
+    def blocks(self, stop: Callable[[], bool]) -> Iterator[Block]: ...
 
 
 class Feed(Protocol):
@@ -62,14 +64,24 @@ class Referenced:
     `missing_samples` counts those whose reference was not there in time, by PATIENCE_S; they have silence for it. `restarts` is
     how often its place was taken anew, after a gap in either. InputError: a source that has references of its own, a feed of more
     than 4 channels. Used by one thread.
+    clock: the host's monotonic time, ns. blocks: the source's, where they are not what `source.blocks` gives.
     """
 
-    def __init__(self, source: Microphones, feed: Feed, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self,
+        source: Microphones,
+        feed: Feed,
+        clock: Callable[[], int] = time.monotonic_ns,
+        blocks: Callable[[Callable[[], bool]], Iterator[Block]] | None = None,
+    ) -> None:
         if not 1 <= feed.channels <= MOST_REFERENCES:
             raise InputError(f"reference: got {feed.channels} channels, wanted 1 to {MOST_REFERENCES}")
+        if source.references:
+            raise InputError(f"reference: got a source that has {source.references} of its own, wanted one that has none")
         self.microphones, self.references = source.microphones, feed.channels
         self.missing_samples = self.restarts = 0
         self._source, self._feed, self._clock = source, feed, clock
+        self._blocks = blocks or source.blocks
         self._onto = _Onto(feed.channels)
         self._past: deque[Block] = deque()
         self._place: tuple[int, int] | None = None  # epoch and index of what the feed gives next
@@ -89,10 +101,7 @@ class Referenced:
 
     def blocks(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Block]:
         """The source's blocks, each with its reference's columns behind the microphones'."""
-        for block in self._source.blocks(stop):
-            if block.samples.shape[1] != self.microphones:
-                own = block.samples.shape[1] - self.microphones
-                raise InputError(f"reference: got a source that has {own} of its own, wanted one that has none")
+        for block in self._blocks(stop):
             if block.epoch != self._epoch:
                 self._epoch, self._is_placed, self._is_sure = block.epoch, False, False
             played = self._beside(block)

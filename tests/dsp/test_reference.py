@@ -24,7 +24,7 @@ class Device:
     """Captures `sound` by a clock of its own from `begun_s` on; each period is noticed late, at random."""
 
     def __init__(self, clock, ppm, begun_s, seed, late_s=0.002):
-        self.channels = self.microphones = 1
+        self.channels, self.microphones, self.references = 1, 1, 0
         self._clock, self._rate, self._begun_s = clock, RATE * (1 + ppm * 1e-6), begun_s
         self._random, self._late_s = np.random.default_rng(seed), late_s
         self.track, self.epoch, self._next = Track(RATE), 0, 0
@@ -156,9 +156,9 @@ def test_microphones_come_through_bit_for_bit():
 def test_references_of_ones_own_are_refused():
     clock = HostClock(BORN_NS)
     mics, feed = Device(clock, 0.0, 0.0, 1), Device(clock, 0.0, 0.0, 2)
-    mics.microphones = 0
-    with pytest.raises(InputError, match="got a source that has 1 of its own, wanted one that has none"):
-        next(Referenced(mics, feed, clock).blocks())
+    mics.references = 2
+    with pytest.raises(InputError, match="got a source that has 2 of its own, wanted one that has none"):
+        Referenced(mics, feed, clock)
     feed.channels = 5
     with pytest.raises(InputError, match="reference: got 5 channels, wanted 1 to 4"):
         Referenced(mics, feed, clock)
