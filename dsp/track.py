@@ -1,5 +1,6 @@
 """Which sample a device captured or played at which moment of the host's clock, and how two such clocks drift apart."""
 
+import math
 from collections import deque
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import numpy as np
 
 _WINDOW_S = 1.0  # of each, only the observation that came least late counts
 _WINDOWS = 64  # how many windows the line is laid through: about a minute
-_STEADY = 3  # windows before a slope is believed
+_STEADY = 4  # windows before a slope is believed
 _FASTEST = 0.01  # a clock that is off by more is none: a slope of one or two odd windows
 
 
@@ -39,6 +40,7 @@ class Track:
         self._points: deque[tuple[int, int]] = deque(maxlen=_WINDOWS)
         self._least: tuple[float, int, int] | None = None  # by how much late, index, host_ns; in the current window
         self._window_ends = 0.0
+        self._error_ppm: float | None = None
 
     @property
     def is_known(self) -> bool:
@@ -47,14 +49,19 @@ class Track:
 
     @property
     def is_steady(self) -> bool:
-        """Whether the slope rests on at least three seconds."""
+        """Whether the slope rests on at least four seconds."""
         return len(self._points) >= _STEADY
 
     @property
     def drift_ppm(self) -> float | None:
-        """By how much the device's clock runs faster than the host's, in millionths; None before three seconds."""
+        """By how much the device's clock runs faster than the host's, in millionths; None before four seconds."""
         line = self._line
         return None if line is None or not self.is_steady else (1e9 / self.rate / line.ns_per_sample - 1) * 1e6
+
+    @property
+    def error_ppm(self) -> float | None:
+        """Standard error of `drift_ppm`, from how the observations lie about the line; None before four seconds."""
+        return self._error_ppm
 
     def add(self, index: int, host_ns: int) -> None:
         """An observation: at `host_ns`, `index` samples since the beginning had been captured or played."""
@@ -105,4 +112,9 @@ class Track:
             first, second = np.triu_indices(len(at), 1)
             slope = float(np.median((late[second] - late[first]) / (at[second] - at[first])))
             slope = min(max(slope, -_FASTEST * nominal), _FASTEST * nominal)
-        return _Line(index0, ns0 + float(np.median(late - slope * at)), nominal + slope)
+        remains = late - slope * at
+        middle = float(np.median(remains))
+        if self.is_steady:
+            deviation = 1.4826 * float(np.median(np.abs(remains - middle)))  # of normal noise, from its median
+            self._error_ppm = deviation / (float(np.std(at)) * math.sqrt(len(at)) * nominal) * 1e6
+        return _Line(index0, ns0 + middle, nominal + slope)

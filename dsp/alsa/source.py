@@ -71,6 +71,11 @@ class AlsaSource:
         self._expected = (0, 0)  # epoch and index of the next block
         self._thread: threading.Thread | None = None
 
+    @property
+    def channels(self) -> int:
+        """Columns of the blocks."""
+        return len(self._columns)
+
     def __enter__(self) -> "AlsaSource":
         return self
 

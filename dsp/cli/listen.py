@@ -10,8 +10,9 @@ import click
 
 from farfield.chain import Chain
 from farfield.cli import sources
+from farfield.cli.realtime import make_realtime
 from farfield.cli.report import Report
-from farfield.cli.shared import as_json, second_look
+from farfield.cli.shared import as_json, note, second_look
 from farfield.model import load_model
 from farfield.profile import RATE, load_profile
 
@@ -24,6 +25,8 @@ from farfield.profile import RATE, load_profile
                    "[default: the profile's words, else alexa]")  # fmt: skip
 @click.option("--fa-per-hour", type=click.FloatRange(0), metavar="X",
               help="How often something else may wake it where people speak a fifth of the time.")  # fmt: skip
+@click.option("--realtime/--no-realtime", default=True, show_default=True,
+              help="Run before all other programs, and keep the memory in RAM, where the user may.")  # fmt: skip
 @second_look
 @as_json
 def listen(
@@ -32,25 +35,28 @@ def listen(
     fa_per_hour: float | None,
     second_look: bool,
     as_json: bool,
-    **source_named: Any,
+    realtime: bool,
+    **options: Any,
 ) -> None:
     """Listen until interrupted, and say each time that a wake word is heard.
 
-    On a terminal with level meters and what was lost; with --json one object a line: "heard" with the fields of `farfield detect`
-    in samples of the capture clock, "lost" for every gap, and "end" with what went wrong on the line in all. SIGINT and SIGTERM
-    end it cleanly. Nothing that is heard is kept.
+    On a terminal with level meters and what was lost; elsewhere, or with --json, one object a line: "heard" with the fields of
+    `farfield detect` in samples of the capture clock, "lost" for every gap, "clocks" every ten seconds, and "end" with what went
+    wrong in all. SIGINT and SIGTERM end it cleanly. Nothing that is heard is kept.
     """
-    choice = sources.Choice(**source_named)
+    choice = sources.Choice.out_of(options)
     layout = load_profile(profile or choice.default_profile)
     models = [load_model(name, second_look=second_look) for name in names or layout.words or ("alexa",)]
     if fa_per_hour is not None:
         models = [model.deciding_at(model.threshold_for(fa_per_hour)) for model in models]
     with ExitStack() as stack:
         stop = stack.enter_context(_signals())
-        source, blocks = stack.enter_context(choice.opened(layout))
+        if realtime and (denied := make_realtime()):
+            note(f"listening without {' and without '.join(denied)}")
+        source = stack.enter_context(choice.opened(layout))
         chain = Chain(layout, models, references=source.references)
         report = stack.enter_context(Report(source, as_json))
-        for block in blocks(stop.is_set):
+        for block in source.blocks(stop.is_set):
             report.block(block)
             for event in chain.process(block):
                 report.event(event)

@@ -60,6 +60,17 @@ def test_a_mean_line_would_not_have_found_it():
     assert observed(0.0, 60, lambda n: late[n - 1]).drift_ppm == pytest.approx(0.0, abs=5)
 
 
+def test_it_knows_how_sure_it_is():
+    """Over many clocks the error is about as large as it says: never an order smaller on the whole."""
+    told, was = [], []
+    for seed in range(40):
+        track = observed(80.0, 20, jitter(seed, 20e6))
+        told.append(track.error_ppm)
+        was.append(abs(track.drift_ppm - 80.0))
+    assert 0.3 < np.median(was) / np.median(told) < 3
+    assert observed(80.0, 3, lambda n: 0).error_ppm is None and observed(80.0, 30, lambda n: 0).error_ppm < 0.01
+
+
 def test_two_clocks_drift_by_the_ratio_of_their_rates():
     fast, slow = observed(400.0, 30, lambda n: 0), observed(-100.0, 30, lambda n: 0)
     assert fast.drift_from(slow) == pytest.approx(((1 + 400e-6) / (1 - 100e-6) - 1) * 1e6, abs=0.1)
