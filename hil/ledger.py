@@ -13,9 +13,10 @@ from farfield.hil.rigs.base import Counted, Rig, Stream
 class Books:
     """What became of a scene's samples.
 
-    lost: those that never arrived. counted: what the source says. beyond: of those, lost before the scene and after it. missized: by how many samples at most the source was wrong
-    about a gap, within what its rig allows. unexplained: why its account is not to be believed; none where every lost sample is
-    one that the source had counted, and every other is what was played.
+    lost: those of the scene that never arrived. counted: what the source says. beyond: how many of its missing ones lay before
+    the scene or after it. missized: by how many samples at most the source was wrong about a gap, within what its rig allows.
+    unexplained: why its account is not to be believed; none where every lost sample is one that the source had counted, and
+    every other is what was played.
     """
 
     lost: int

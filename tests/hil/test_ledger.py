@@ -9,8 +9,7 @@ from farfield.hil.faults import Faults
 from farfield.hil.ledger import Ledger, stopped_by
 from farfield.hil.rigs import FileRig
 from farfield.hil.rigs.base import NO_FAULTS
-from reference.scenes import altered, cut_short, doubled, left_out, noise, silenced, silently_lost
-from reference.scenes import Spoilt as Spoilt_
+from reference.scenes import Spoilt, altered, cut_short, doubled, left_out, noise, silenced, silently_lost
 
 SCENE = noise(1.0, 2, 1)
 
@@ -44,7 +43,7 @@ def test_what_goes_in_comes_out():
     ids=["lost without a trace", "not counted", "one bit", "twice", "short", "silence for sound", "the first", "the last"],
 )
 def test_what_is_not_accounted_for_is_seen(spoil, told):
-    found, _ = books(Spoilt_(FileRig(), spoil))
+    found, _ = books(Spoilt(FileRig(), spoil))
     assert any(told in text for text in found.unexplained), found.unexplained
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def opening():
 
 def outcome(heard):
     """All that must be the same on every rig."""
-    events = [(e.event.word, e.event.decision, e.event.start, e.event.end, e.event.score, e.event.direction_deg) for e in heard.events]
+    events = [replace(timed.event, host_ns=0) for timed in heard.events]
     return events, [(track.index.tolist(), track.p.tolist()) for track in heard.tracks]
 
 
@@ -107,7 +108,9 @@ class TestCheck:
         assert (found.problems, found.lost, found.drift_ppm) == ((), 0, None)
         refuse_unfit(found)
 
-    @pytest.mark.parametrize(("spoil", "told"), [(altered(9_000), "sample 9000"), (left_out(8_000), "160 of 64000 samples were lost")])
+    @pytest.mark.parametrize(
+        ("spoil", "told"), [(altered(9_000), "sample 9000"), (left_out(8_000), "160 of 64000 samples were lost")]
+    )
     def test_a_sample_that_is_another_or_missing(self, spoil, told):
         with pytest.raises(InputError, match=f"rig file: did not pass its check: .*{told}") as refused:
             refuse_unfit(check(Spoilt(FileRig(), spoil), noise(1.0).profile, 0))
