@@ -12,19 +12,22 @@ hil_listen  a function of a scene (and faults): what the rig and the chain made 
 hil_pass    hil_listen(hil_scene), which skips nothing: a pass with an unexplained gap is an error, neither passed nor failed
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import cast
 
 import pytest
 
-if TYPE_CHECKING:  # farfield is imported where a test asks for it: the plugin is loaded by every pytest where it is installed
-    from farfield import Model
-    from farfield.hil.passes import Pass
-    from farfield.hil.rigs import Rig
-    from farfield.hil.scene import Scene
+from farfield import InputError, Model, load_model
+from farfield.hil.faults import Faults
+from farfield.hil.material import Material
+from farfield.hil.passes import Pass
+from farfield.hil.rigs import Rig, rig
+from farfield.hil.roomset import Entry, RoomSet, load_set
+from farfield.hil.run import Checks
+from farfield.hil.scene import Scene
+
+_CHECKS = pytest.StashKey[dict[Rig, Checks]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,8 +55,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def hil_rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     """A rig, by its name or its TOML file."""
-    from farfield.hil.rigs import rig
-
     made = rig(request.param)
     yield made
     made.close()
@@ -62,18 +63,14 @@ def hil_rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
 @pytest.fixture(scope="session")
 def hil_scene(request: pytest.FixtureRequest, hil_models: list[Model]) -> Scene:
     """A room of the set."""
-    from farfield.hil.material import Material
-
-    entry, number = request.param
+    entry, number = cast(tuple[Entry, int], request.param)
     clips = request.config.option.hil_clips
-    return entry.scene(hil_models[0].word, number, Material(Path(clips) if clips else None))  # type: ignore[no-any-return]
+    return entry.scene(hil_models[0].word, number, Material(Path(clips) if clips else None))
 
 
 @pytest.fixture(scope="session")
 def hil_models(request: pytest.FixtureRequest) -> list[Model]:
     """What listens."""
-    from farfield import load_model
-
     names = request.config.option.hil_model or _set(request.config).models or ("alexa",)
     return [load_model(name) for name in names]
 
@@ -81,13 +78,10 @@ def hil_models(request: pytest.FixtureRequest) -> list[Model]:
 @pytest.fixture
 def hil_listen(hil_rig: Rig, hil_models: list[Model], request: pytest.FixtureRequest) -> Callable[..., Pass]:
     """A function (scene, faults): one pass over the scene. An unexplained gap, or a rig that is unfit, is an error."""
-    from farfield.hil.passes import Pass
-    from farfield.hil.run import Checks
-
-    checks: dict[Rig, Any] = request.config.stash.setdefault(_CHECKS, {})
+    checks = request.config.stash.setdefault(_CHECKS, {})
     within_s = _set(request.config).within_s
 
-    def listened(scene: Scene, faults: Any = None) -> Pass:
+    def listened(scene: Scene, faults: Faults | None = None) -> Pass:
         checks.setdefault(hil_rig, Checks(hil_rig)).pass_for(scene)
         return Pass.over(hil_rig, scene, hil_models, within_s, faults)
 
@@ -100,13 +94,7 @@ def hil_pass(hil_listen: Callable[..., Pass], hil_scene: Scene) -> Pass:
     return hil_listen(hil_scene)
 
 
-_CHECKS = pytest.StashKey[dict[Any, Any]]()
-
-
-def _set(config: pytest.Config) -> Any:
-    from farfield import InputError
-    from farfield.hil.roomset import load_set
-
+def _set(config: pytest.Config) -> RoomSet:
     try:
         return load_set(config.option.hil_set)
     except InputError as error:
