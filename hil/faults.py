@@ -12,10 +12,10 @@ class Faults:
     """Shares are of 10 ms frames, each drawn by itself; moments are at most one a room.
 
     lost: do not leave the microphones. damaged: arrive with a bit that is another (where a rig has no line, they are lost).
-    late: are read up to 30 ms late. stall_s: a third of the way through, nothing is read for so long. unplug_s: half way
-    through, the device goes away for so long. drift_ppm: how much faster the capture clock runs than the loudspeaker's and, where
-    the rig has a clock of its own, than the host's.
-    disk_full: the report is written to a disk that has no room for it.
+    late: are read up to 30 ms late, where there is a clock to be late by. stall_s: a third of the way through, nothing is read
+    for so long. unplug_s: half way through, the device goes away for so long. drift_ppm: how much faster the capture clock runs
+    than the loudspeaker's and, where the rig has a clock of its own, than the host's. disk_full: the report is written to a disk
+    that has no room for it.
     """
 
     lost: float = 0.0
