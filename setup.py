@@ -83,6 +83,7 @@ def extensions():
 setup(
     packages=[
         "farfield",
+        "farfield.alsa",
         "farfield.board",
         "farfield.capture",
         "farfield.cli",
@@ -90,10 +91,14 @@ setup(
         "farfield.store",
         "farfield.training",
         "farfield.hil",
+        "farfield.hil.cli",
+        "farfield.hil.report",
+        "farfield.hil.rigs",
         "farfield.kernels",
     ],
     package_dir={
         "farfield": "dsp",
+        "farfield.alsa": "dsp/alsa",
         "farfield.board": "dsp/board",
         "farfield.capture": "dsp/capture",
         "farfield.cli": "dsp/cli",
@@ -101,6 +106,9 @@ setup(
         "farfield.store": "dsp/store",
         "farfield.training": "dsp/training",
         "farfield.hil": "hil",
+        "farfield.hil.cli": "hil/cli",
+        "farfield.hil.report": "hil/report",
+        "farfield.hil.rigs": "hil/rigs",
         "farfield.kernels": "ext/farfield/kernels",
     },
     package_data={
@@ -108,7 +116,8 @@ setup(
         "farfield.board": ["PROTOCOL.md", "vectors.json"],
         "farfield.store": ["policy.txt"],
         "farfield.training": ["phrases/*.txt"],
-        "farfield.hil": ["rooms/*/*"],
+        "farfield.hil": ["rooms/*/*", "sets/*.toml"],
+        "farfield.hil.report": ["page.html"],
         "farfield.kernels": ["*.pyi", "*.pxd", "*.h"],
     },
     exclude_package_data={"farfield.kernels": ["*.pyx", "*.c"]},

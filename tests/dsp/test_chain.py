@@ -164,7 +164,7 @@ def test_reset_equals_new(name, references, channels):
     assert feed(chain, samples) == first and first
 
 
-@pytest.mark.parametrize(("jump", "epoch"), [(400, 0), (0, 1)])
+@pytest.mark.parametrize(("jump", "epoch"), [(641, 0), (8_000, 0), (0, 1)])
 def test_a_gap_or_a_new_epoch_starts_anew(jump, epoch):
     name, references, channels = LAYOUTS[3]
     before, after = talk(2, channels, 8), talk(2, channels)
