@@ -106,6 +106,7 @@ setup(
     package_data={
         "farfield": ["py.typed", "profiles/*.toml", "models/*.safetensors"],
         "farfield.board": ["PROTOCOL.md", "vectors.json"],
+        "farfield.capture": ["PRIVACY.md"],
         "farfield.training": ["phrases/*.txt"],
         "farfield.hil": ["rooms/*/*"],
         "farfield.kernels": ["*.pyi", "*.pxd", "*.h"],

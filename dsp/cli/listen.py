@@ -1,12 +1,14 @@
 """`farfield listen`: the always-on loop, from a mic board to wake events."""
 
 import json
+import os
 import signal
 import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from rich.text import Text
 from farfield.block import Block, WakeEvent
 from farfield.board.simulated import SimulatedBoard
 from farfield.board.source import SerialSource
+from farfield.capture.switched import Blocks
 from farfield.chain import Chain
+from farfield.cli.capturing import Service, capture_options
 from farfield.cli.shared import as_json, second_look
 from farfield.errors import InputError
 from farfield.model import load_model
@@ -43,6 +47,7 @@ _CELLS = " ▏▎▍▌▋▊▉█"
 @click.option("--fa-per-hour", type=click.FloatRange(0), metavar="X",
               help="How often something else may wake it where people speak a fifth of the time.")  # fmt: skip
 @second_look
+@capture_options
 @as_json
 def listen(
     port: str | None,
@@ -52,12 +57,16 @@ def listen(
     fa_per_hour: float | None,
     second_look: bool,
     as_json: bool,
+    **capture: Any,
 ) -> None:
     """Listen until interrupted, and say each time that a wake word is heard.
 
     On a terminal with level meters and what was lost; with --json one object a line: "heard" with the fields of `farfield detect`
     in samples of the capture clock, "lost" for every gap, and "end" with what went wrong on the line in all. SIGINT and SIGTERM
-    end it cleanly. Nothing that is heard is kept.
+    end it cleanly. Nothing that is heard is kept, but for what --store says.
+
+    With --store, --preroll-ms or --on-state utterances are captured (dsp/capture/PRIVACY.md): SIGUSR1 closes the device (mute),
+    SIGUSR2 opens it again, and with --json each change is a "state" and each utterance, without its sound, an "utterance".
     """
     if (port is None) == (room is None):
         got = "neither" if port is None else "both"
@@ -66,19 +75,32 @@ def listen(
     models = [load_model(name, second_look=second_look) for name in names or layout.words or ("alexa",)]
     if fa_per_hour is not None:
         models = [model.deciding_at(model.threshold_for(fa_per_hour)) for model in models]
+    service = Service.asked(**capture, as_json=as_json)
     with ExitStack() as stack:
         stop = stack.enter_context(_signals())
-        board = stack.enter_context(_simulated(room, layout)) if room else None
-        source = stack.enter_context(SerialSource(board.port if board else str(port), layout))
+        opened = partial(_opened, port, room, layout)
+        if service:
+            stack.enter_context(service.guarded(Path(os.path.realpath(port)).parent if port else Path("/dev")))
+        source, blocks = stack.enter_context(service.switched(opened) if service else opened())
         chain = Chain(layout, models, references=source.references)
         report = stack.enter_context(Report(source, as_json))
-        ended = board.finished.is_set if board else lambda: False
-        for block in source.blocks(stop.is_set, ended):
+        listener = stack.enter_context(service.listener(chain)) if service else chain
+        for block in blocks(stop.is_set):
             report.block(block)
-            for event in chain.process(block):
+            for event in listener.process(block):
                 report.event(event)
-        for event in chain.flush(RATE // 2):
+        for event in listener.flush(RATE // 2):
             report.event(event)
+
+
+@contextmanager
+def _opened(port: str | None, room: Path | None, layout: Profile) -> Iterator[tuple[SerialSource, Blocks]]:
+    """The board, and its blocks until told to stop or nothing more will come."""
+    with ExitStack() as stack:
+        board = stack.enter_context(_simulated(room, layout)) if room else None
+        source = stack.enter_context(SerialSource(board.port if board else str(port), layout))
+        ended = board.finished.is_set if board else lambda: False
+        yield source, lambda stop: source.blocks(stop, ended)
 
 
 @contextmanager
