@@ -1,4 +1,4 @@
-"""What `farfield listen` does beyond telling: utterances are captured, kept in a store, shown by an indicator, muted."""
+"""What `farfield listen` does beyond telling: utterances are captured, shown by an indicator, muted."""
 
 import json
 import signal
@@ -17,11 +17,11 @@ from farfield.capture.switched import Blocks, Opened, Switched
 from farfield.capture.utterance import Utterance
 from farfield.chain import Chain
 from farfield.cli.shared import Command, note
+from farfield.errors import InputError
 
 _OPTIONS = (
     click.option("--store", type=click.Path(path_type=Path), metavar="DIR",
-                 help="Keep utterances there, sealed to their owner, as far as there is consent; what was kept is listed by "
-                      "`farfield utterances`."),
+                 help="Not yet: it is refused."),
     click.option("--preroll-ms", type=click.IntRange(0, 2000), metavar="MS",
                  help="Sound before the word that an utterance begins with. [default: 500]"),
     click.option("--on-state", "on_state", metavar="COMMAND",
@@ -47,7 +47,9 @@ class Service:
     @classmethod
     def asked(cls, store: Path | None, preroll_ms: int | None, on_state: str | None, as_json: bool) -> "Service | None":
         """None where no option asks for it; else the program has been started with the memory that it needs."""
-        if store is None and preroll_ms is None and on_state is None:
+        if store is not None:
+            raise InputError("--store: keeping is not joined to listening yet; wanted --preroll-ms or --on-state alone")
+        if preroll_ms is None and on_state is None:
             return None
         memory.restart()
         return cls(store, preroll_ms, on_state, as_json)

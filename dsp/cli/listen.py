@@ -63,9 +63,9 @@ def listen(
 
     On a terminal with level meters and what was lost; with --json one object a line: "heard" with the fields of `farfield detect`
     in samples of the capture clock, "lost" for every gap, and "end" with what went wrong on the line in all. SIGINT and SIGTERM
-    end it cleanly. Nothing that is heard is kept, but for what --store says.
+    end it cleanly. Nothing that is heard is kept.
 
-    With --store, --preroll-ms or --on-state utterances are captured (dsp/capture/PRIVACY.md): SIGUSR1 closes the device (mute),
+    With --preroll-ms or --on-state utterances are captured (dsp/capture/PRIVACY.md): SIGUSR1 closes the device (mute),
     SIGUSR2 opens it again, and with --json each change is a "state" and each utterance, without its sound, an "utterance".
     """
     if (port is None) == (room is None):
