@@ -115,6 +115,7 @@ setup(
         "farfield": ["py.typed", "profiles/*.toml", "models/*.safetensors"],
         "farfield.board": ["PROTOCOL.md", "vectors.json"],
         "farfield.store": ["policy.txt"],
+        "farfield.capture": ["PRIVACY.md"],
         "farfield.training": ["phrases/*.txt"],
         "farfield.hil": ["rooms/*/*", "sets/*.toml"],
         "farfield.hil.report": ["page.html"],

@@ -121,6 +121,7 @@ class SerialSource:
         self._wanted = len(profile.microphones), len(profile.references)
         self._assembler = Assembler(0, 0)
         self._sequence = 0
+        self._decoder = wire.Decoder()
         self._line: serial.Serial | None = None
         try:
             self._open()
@@ -160,6 +161,7 @@ class SerialSource:
                 self._line.flush()
             self._line.close()
             self._line = None
+        self._decoder = wire.Decoder()  # the old one may hold a part of a frame
 
     def blocks(self, stop: Callable[[], bool] = lambda: False, ended: Callable[[], bool] = lambda: False) -> Iterator[Block]:
         """What the board captures. stop: asked all the time; ended: asked while the line is quiet, whether nothing will come.

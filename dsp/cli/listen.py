@@ -4,12 +4,14 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import click
 
 from farfield.chain import Chain
 from farfield.cli import sources
+from farfield.cli.capturing import Service, capture_options
 from farfield.cli.realtime import make_realtime
 from farfield.cli.report import Report
 from farfield.cli.shared import as_json, note, second_look
@@ -28,6 +30,7 @@ from farfield.profile import RATE, load_profile
 @click.option("--realtime/--no-realtime", default=True, show_default=True,
               help="Run before all other programs, and keep the memory in RAM, where the user may.")  # fmt: skip
 @second_look
+@capture_options
 @as_json
 def listen(
     profile: str | None,
@@ -43,24 +46,32 @@ def listen(
     On a terminal with level meters and what was lost; elsewhere, or with --json, one object a line: "heard" with the fields of
     `farfield detect` in samples of the capture clock, "lost" for every gap, "clocks" every ten seconds, and "end" with what went
     wrong in all. SIGINT and SIGTERM end it cleanly. Nothing that is heard is kept.
+
+    With --preroll-ms or --on-state utterances are captured (dsp/capture/PRIVACY.md): SIGUSR1 closes the device (mute),
+    SIGUSR2 opens it again, and with --json each change is a "state" and each utterance, without its sound, an "utterance".
     """
     choice = sources.Choice.out_of(options)
     layout = load_profile(profile or choice.default_profile)
     models = [load_model(name, second_look=second_look) for name in names or layout.words or ("alexa",)]
     if fa_per_hour is not None:
         models = [model.deciding_at(model.threshold_for(fa_per_hour)) for model in models]
+    service = Service.asked(**options, as_json=as_json)
     with ExitStack() as stack:
         stop = stack.enter_context(_signals())
         if realtime and (denied := make_realtime()):
             note(f"listening without {' and without '.join(denied)}")
-        source = stack.enter_context(choice.opened(layout))
+        opened = partial(choice.opened, layout)
+        if service:
+            stack.enter_context(service.guarded(choice.devices, unix_sockets=choice.alsa is not None))
+        source = stack.enter_context(service.switched(opened) if service else opened())
         chain = Chain(layout, models, references=source.references)
         report = stack.enter_context(Report(source, as_json))
+        listener = stack.enter_context(service.listener(chain)) if service else chain
         for block in source.blocks(stop.is_set):
             report.block(block)
-            for event in chain.process(block):
+            for event in listener.process(block):
                 report.event(event)
-        for event in chain.flush(RATE // 2):
+        for event in listener.flush(RATE // 2):
             report.event(event)
 
 

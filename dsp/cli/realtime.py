@@ -10,7 +10,7 @@ _CURRENT, _FUTURE, _ON_FAULT = 1, 2, 4  # of mlockall
 
 
 def make_realtime() -> list[str]:
-    """Have this thread, and those that it starts, run before all others, and memory stay in RAM; tells what cannot be had, and why."""
+    """Run this thread, and those that it starts, before all others, and keep memory in RAM; tells what cannot be had, and why."""
     denied = []
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(_PRIORITY))

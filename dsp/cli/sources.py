@@ -1,5 +1,6 @@
 """What `farfield listen` can listen to, and how it is named on the command line."""
 
+import os
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
@@ -87,6 +88,13 @@ class Choice:
     def default_profile(self) -> str:
         """The profile that a source brings: a room's own, else `single`."""
         return _profile_of(self.room) if self.room else "single"
+
+    @property
+    def devices(self) -> Path:
+        """The folder of the device, which may have to be opened again."""
+        if self.alsa is not None:
+            return Path("/dev/snd")
+        return Path(os.path.realpath(self.port)).parent if self.port else Path("/dev")
 
     @contextmanager
     def opened(self, layout: Profile) -> Iterator[Opened]:
