@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -63,7 +63,8 @@ def listen(
         opened = partial(choice.opened, layout)
         if service:
             stack.enter_context(service.guarded(choice.devices, unix_sockets=choice.alsa is not None))
-        source = stack.enter_context(service.switched(opened) if service else opened())
+        device: AbstractContextManager[Any] = service.switched(opened) if service else opened()
+        source = stack.enter_context(device)
         chain = Chain(layout, models, references=source.references)
         report = stack.enter_context(Report(source, as_json))
         listener = stack.enter_context(service.listener(chain)) if service else chain
