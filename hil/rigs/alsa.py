@@ -168,19 +168,23 @@ class AlsaStream(Stream):
             return self.near(block, by_time + block.index)
         return by_time
 
-    def near(self, block: Block, at: int | None) -> int | None:
-        """Origin of the block's epoch by its samples: the one nearest to `at` where the scene sounds so; None where none does."""
-        samples, scene = block.samples, self.scene.samples
+    def near(self, block: Block, at: int) -> int | None:
+        """Origin of the block's epoch by its samples: the place nearest to `at`, within a second, where the scene sounds so."""
+        samples = block.samples
         if len(samples) < _SAMPLES_TOLD_APART or not np.any(samples[1:] != samples[:-1]):
             return None
-        places = np.arange(len(scene) - len(samples) + 1)
+        first, last = at - RATE, at + RATE + len(samples)
+        inside = self.scene.samples[max(first, 0) : max(last, 0)]
+        before = min(max(-first, 0), last - first)
+        # Before the scene and after it there is silence.
+        sound = np.pad(inside, ((before, last - first - before - len(inside)), (0, 0)))
+        places = np.arange(len(sound) - len(samples) + 1)
         for offset in range(len(samples)):
-            places = places[(scene[places + offset] == samples[offset]).all(axis=1)]
+            places = places[(sound[places + offset] == samples[offset]).all(axis=1)]
             if len(places) == 0:
                 return None
-            if len(places) == 1 and offset >= _SAMPLES_TOLD_APART:
-                break
-        return int(places[np.argmin(np.abs(places - (at or 0)))]) - block.index
+        found = first + int(places[np.argmin(np.abs(places - RATE))])
+        return found - block.index
 
     def blocks(self, stop: Callable[[], bool]) -> Iterator[Block]:
         """What is captured, from before the pilot on."""
@@ -192,7 +196,7 @@ class AlsaStream(Stream):
                 has_begun = True
                 self._speaker.begin()
             yield block
-            if self._first_ns is not None and self._faulty is not None:
+            if self._first_ns is not None and self._faulty is not None and block.host_ns >= self._first_ns:
                 self._faulty.start_losing = True
                 if unplugs is not None and (block.host_ns - self._first_ns) * RATE / 1e9 >= unplugs:
                     unplugs = None

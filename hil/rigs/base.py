@@ -49,7 +49,7 @@ class Stream(ABC):
         """What the rig itself did wrong, so that what was heard says nothing of the room."""
         return ()
 
-    def near(self, block: Block, at: int | None) -> int | None:
+    def near(self, block: Block, at: int) -> int | None:
         """Origin of the block's epoch by its samples, nearest to place `at`; None where the rig cannot tell."""
         return None
 

@@ -167,3 +167,18 @@ def test_a_device_by_its_alsa_names(tmp_path):
         heard = listen(device, scene, [planted(scene, 20)])
     assert (heard.books.lost, heard.books.unexplained) == (0, ()) and device.name == "array"
     assert [one.event.decision for one in heard.events] == [320 + 160 * 20]
+
+
+@pytest.mark.parametrize("off", [-9, 0, 3])
+@pytest.mark.parametrize("at", [-100, -40, 0, 5_000, 15_900])
+def test_a_block_whose_gap_was_sized_by_a_clock_is_found_where_it_lies(at, off):
+    """Where it reaches over an end of the scene too: there is silence beyond it."""
+    from farfield import Block
+    from farfield.hil.rigs.alsa import AlsaStream
+
+    stream = AlsaStream.__new__(AlsaStream)
+    stream.scene = noise(1.0)
+    padded = np.pad(stream.scene.samples, ((200, 200), (0, 0)))
+    block = Block(padded[200 + at : 200 + at + 160], 70_000)
+    assert stream.near(block, at + off) == at - 70_000
+    assert stream.near(Block(np.zeros((160, 1), np.int16), 0), at) is None, "silence lies anywhere"
