@@ -11,7 +11,7 @@ from reference import echo as reference
 from reference.measure import in_chunks, power_db, si_sdr_db, snr_db
 
 RATE = 16_000
-LEAST_SNR_DB = 90.0  # of what is left, itself 38 dB below the echo that was rounded to 24 bits
+LEAST_SNR_DB = 94.0  # of what is left, itself 34 dB below the echo that was rounded to 24 bits
 
 seeds = st.integers(0, 2**32 - 1)
 hops = st.sampled_from([64, 128, 256])
@@ -83,12 +83,12 @@ def test_any_parameters_against_float64(kernels, shape, level_db, near_db, param
 
 
 @pytest.mark.parametrize(
-    "changed", [{"noise_smoothing": 0.21}, {"memory_s": 3.1}, {"initial": 2.6}, {"repair": 2}, {"tail_samples": 1920}]
+    "changed", [{"noise_smoothing": 0.51}, {"memory_s": 3.1}, {"initial": 2.6}, {"repair": 2}, {"tail_samples": 1920}]
 )
 def test_the_bound_sees_each_parameter(changed):
     """Planted: the equations with one parameter a little off are not within the bound of the right ones."""
     mic, ref, _ = scene(1, RATE, 1, 1)
-    parameters = {"noise_smoothing": 0.2, "memory_s": 3.0, "initial": 2.5, "repair": 1, "tail_samples": 2048}
+    parameters = {"noise_smoothing": 0.5, "memory_s": 3.0, "initial": 2.5, "repair": 1, "tail_samples": 2048}
     right = reference.cancel(mic, ref, **parameters)
     assert snr_db(reference.cancel(mic, ref, **(parameters | changed)), right) < LEAST_SNR_DB - 20
 
@@ -384,8 +384,8 @@ def test_a_tail_of_512_ms_is_learnt(kernels):
         assert canceller.tail_samples == tail
         out = canceller.process(mic, ref.astype(np.float32))
         erle.append(erle_db(echo[:, 0], out[:, 0], canceller, 7 * RATE))
-    assert erle[0] > 25
-    assert erle[1] < 2  # what a filter that has learnt from a hop takes of sound that it cannot explain
+    assert erle[0] > 15
+    assert erle[1] < 1
 
 
 @pytest.mark.parametrize(("tail", "hop", "rounded"), [(1, 64, 64), (129, 128, 256), (8192, 256, 8192), (8100, 64, 8128)])
@@ -523,7 +523,7 @@ def silent(near):
     return np.repeat(power < 1e-3 * power.max(), 320)
 
 
-@pytest.mark.parametrize(("names", "least_si_sdr_db", "least_erle_db"), [(STATIC, 15.5, 19.0), (CHANGING, 10.0, 14.5)])
+@pytest.mark.parametrize(("names", "least_si_sdr_db", "least_erle_db"), [(STATIC, 15.5, 19.0), (CHANGING, 9.5, 14.5)])
 def test_mixed_double_talk_keeps_the_talker(kernels, recordings, names, least_si_sdr_db, least_erle_db):
     """Means over the recordings; Speex's are 6.4 and 11.0 dB on the first three, 1.4 and 6.3 where the path changes."""
     got = []

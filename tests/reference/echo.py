@@ -19,7 +19,7 @@ class EchoReference:
     """
 
     def __init__(
-        self, microphones, references, *, hop=128, tail_samples=2048, memory_s=3.0, noise_smoothing=0.2, initial=2.5,
+        self, microphones, references, *, hop=128, tail_samples=2048, memory_s=3.0, noise_smoothing=0.5, initial=2.5,
         repair=1,
     ):  # fmt: skip
         self.hop, self.partitions = hop, -(-tail_samples // hop)
@@ -36,9 +36,6 @@ class EchoReference:
         self.C = np.broadcast_to(self.prior, self.W.shape).copy()
         self.mean = np.zeros((microphones, self.partitions, references, 1))
         self.noise = np.zeros((microphones, bins))
-        self.stepped = np.zeros_like(self.W)
-        self.belief, self.worth = np.ones(microphones), np.zeros((2, microphones))
-        self.slow, self.adapt = single(0.8 ** (hop / 128)), single(0.05 * hop / 128)
         self.match = np.ones(microphones)
         self.heard, self.played = np.zeros(microphones), 0.0
         self.matching = int(0.5 * RATE / hop)
@@ -75,38 +72,20 @@ class EchoReference:
         self.match = match
         error = self.left(mic)
         E = np.fft.rfft(np.concatenate([np.zeros_like(error), error], axis=1))
-        self.believe(E)
-        T = self.belief[:, None] * leaked((power * self.C).sum((1, 2)))
-        share = np.maximum(2 * self.noise / (T + 2 * self.noise + FLOOR), single(0.15))
+        T = leaked((power * self.C).sum((1, 2)))
+        share = np.maximum(2 * self.noise / (T + 2 * self.noise + FLOOR), single(0.1))
         smooth = mean_of_bins(np.abs(E) ** 2, self.width)
         self.noise = self.smoothing * self.noise + (1 - self.smoothing) * share * smooth + FLOOR
-        if self.quiet > self.partitions:
-            self.stepped = np.zeros_like(self.W)
-            return self.left(mic).T
-        taught = ~np.array([clipped(x) for x in mic.T]) * self.belief
-        self.learn(power, E, (T + 2 * self.noise)[:, None, None], taught[:, None, None, None])
-        out = self.left(mic).T
-        self.constrain()
-        return out
+        if self.quiet <= self.partitions:
+            self.learn(power, E, (T + 2 * self.noise)[:, None, None], ~np.array([clipped(x) for x in mic.T]))
+        return self.left(mic).T
 
-    def believe(self, E):
-        d, power = (self.X * self.stepped).sum((1, 2)), np.sum(np.abs(E) ** 2, axis=1) + FLOOR
-        stepped = np.sum(np.abs(d) ** 2, axis=1) / 2 / power
-        gained = np.sum((np.conj(E) * d).real, axis=1) / power + stepped
-        self.worth = self.slow * self.worth + (1 - self.slow) * np.stack([gained, stepped])
-        told = np.clip(self.worth[0] / (self.worth[1] + 1e-9) - single(1.2), -1, 1)
-        share = np.where(told > 0, 1, stepped / (stepped + single(1e-3)))
-        most = np.clip(single(1e-4) / (self.worth[1] + 1e-9), 1, 30)
-        self.belief = np.minimum(np.maximum(self.belief * (1 + self.adapt * told * share), single(0.3)), most)
-
-    def learn(self, power, E, D, taught):
-        self.stepped = taught * self.C * np.conj(self.X) * E[:, None, None] / D
-        self.W = self.W + self.stepped
-        learnt = self.C - taught * self.C**2 * power / (2 * D)
-        may_become = np.abs(self.W) ** 2 + self.mean + single(0.003) * self.prior * self.match[:, None, None, None]
+    def learn(self, power, E, D, heard):
+        heard = heard[:, None, None, None]
+        self.W = self.W + heard * self.C * np.conj(self.X) * E[:, None, None] / D
+        learnt = self.C - heard * self.C**2 * power / (2 * D)
+        may_become = (np.abs(self.W) ** 2 + self.mean) / 2 + single(0.003) * self.prior * self.match[:, None, None, None]
         self.C = self.a2 * learnt + (1 - self.a2) * may_become + FLOOR
-
-    def constrain(self):
         for _ in range(self.repair):
             w = np.fft.irfft(self.W[:, self.turn], 2 * self.hop)
             w[..., self.hop :] = 0

@@ -74,7 +74,7 @@ class EchoCanceller:
         hop: int = 128,
         tail_samples: int = 2048,
         memory_s: float = 3.0,
-        noise_smoothing: float = 0.2,
+        noise_smoothing: float = 0.5,
         initial: float = 2.5,
         repair: int = 1,
     ) -> None: ...

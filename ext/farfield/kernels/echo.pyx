@@ -5,26 +5,16 @@ With hop B, FFT size 2 B, P partitions of B taps, R references; everything per b
     X[p,r]  = FFT of reference r, the 2 B samples that end p hops ago                     shared by all microphones
     e       = y - last B of IFFT(sum_p,r X W)                                             overlap-save; E = FFT(0..0, e)
     T       = sum_m 2 |G[m]|^2 (sum_p,r |X|^2 C)[k - m]                                   variance of the echo that is left
-    N       = s N + (1 - s) max(2 N / (b T + 2 N), 0.15) M(|E|^2) + floor                 observation noise
-    D       = b T + 2 N                                                                   innovation variance
-    W      += b C X* E / D                                                                Kalman gain b C X* / D
-    C       = a^2 (C - b C^2 |X|^2 / (2 D)) + (1 - a^2) V + floor                         state covariance, diagonal
-    V       = |W|^2 + mean over k of |W|^2 + 0.003 C0                                     what the path may become
+    N       = s N + (1 - s) max(2 N / (T + 2 N), 1/10) M(|E|^2) + floor                   observation noise
+    D       = T + 2 N                                                                     innovation variance
+    W      += C X* E / D                                                                  Kalman gain C X* / D
+    C       = a^2 (C - C^2 |X|^2 / (2 D)) + (1 - a^2) V + floor                           state covariance, diagonal
+    V       = |W|^2 / 2 + (mean over k of |W|^2) / 2 + 0.003 C0                           what the path may become
     out     = y - last B of IFFT(sum_p,r X W) with the new W: the hop's own sound has taught the filter that cleans it
 
-and then the last B taps of `repair` partitions, in turn, are set to zero each hop (the gradient constraint, round robin), which
+and the last B taps of `repair` partitions, in turn, are set to zero each hop (the gradient constraint, round robin), which
 is also when the mean over k of |W|^2 is taken. W and C are brought up to date, and `out` is made, one hop later, just before
 they are used: each hop goes over them once.
-
-b is how far C is believed. C says too much in double talk, where steps after the near end go by it; what a step is worth is
-seen in the next hop, whose error it must make smaller. With d = sum_p,r X dW, dW the last step, and sums over
-k, each divided by sum |E|^2 and averaged over 4.5 hops of 128:
-
-    worth   = sum (Re(E* d) + |d|^2 / 2) / sum |d|^2 / 2           1: as large as it should be; 0: no better than none
-    b      *= 1 + 0.05 u clip(worth - 1.2, -1, 1),   u = 1 where it grows, else d' / (d' + 0.001), d' the divisor by itself
-
-b stays within 0.3 and 1; while steps are minute (d', averaged, below 0.0001) it may grow to 0.0001 / d', up to 30, so that
-an expectation of the path that was far too small does not leave the echo for noise for ever.
 
 G[m], 0.5 at m = 0 and 1 / (i pi m) at odd m, is the spectrum of the window (0..0, 1..1): E in one bin holds the echo of its
 neighbours, and a gain that knows of its own bin alone is too large between a voice's harmonics and does not settle.
@@ -39,8 +29,8 @@ tail, and a microphone's hop with a flat top above 0.99, teach nothing.
 Source: Enzner, Vary, "Frequency-domain adaptive Kalman filter for acoustic echo control", Signal Processing 86 (2006);
 Kuech, Mabande, Enzner, "State-space architecture of the partitioned-block-based acoustic echo controller", ICASSP 2014.
 
-Cost a hop and microphone: about 54 P R (B + 1) operations on 32 P R (B + 1) bytes, 3 FFTs of 2 B points, and 2 `repair` R more;
-a hop and reference: one FFT. At 192 ms, hop 128: 167,000 operations, 99 KB, 6 FFTs.
+Cost a hop and microphone: about 46 P R (B + 1) operations on 32 P R (B + 1) bytes, 3 FFTs of 2 B points, and 2 `repair` R more;
+a hop and reference: one FFT. At 192 ms, hop 128: 142,000 operations, 99 KB, 6 FFTs.
 
 Numbers: float32. Input that is not finite counts as 0, and beyond +-8 (18 dB over full scale) as +-8, so that every
 value below stays finite; floors of 1e-12 keep denormals out of the recursions.
@@ -56,7 +46,7 @@ cimport numpy as cnp
 
 from farfield.kernels.boundary cimport ANY, apart, matrix, new_matrix, sound
 from farfield.kernels.fft cimport Plan, plan_free, plan_new, real_forward, real_inverse
-from farfield.kernels.kalman cimport LEAKS_TO, advance, clipped, explain, leak, mean_of_bins, mirror, observe, worth
+from farfield.kernels.kalman cimport LEAKS_TO, advance, clipped, explain, leak, mean_of_bins, mirror, observe
 from farfield.kernels.samples cimport Sound, energy, skip, sound_of, take, zeros
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memmove, memset
@@ -65,18 +55,13 @@ cdef enum:
     RATE = 16000
     LEVEL_BLOCKS_LOG2 = 6  # microphone and error power are averaged over about 64 hops
     SPECTRA = 10           # of scratch memory
-    SPARE = 8              # the first of them that what a filter gave before it was constrained goes into
+    SPARE = 6              # the first of them that what a filter gave before it was constrained goes into
     MARGIN = 16            # floats before and after a spectrum that is smoothed
 
 cdef float FLOOR = 1e-12
 cdef float QUIET = 1e-7           # mean square of references that teach nothing
 cdef float FLAT = 0.99            # level from which two equal samples are a clipped microphone's
-cdef float LEAST_NOISE = 0.15     # share of the error that is taken for noise at least
-cdef float LEAST_BELIEF = 0.3
-cdef float WORTH = 1.2            # of a step, from which on the covariance is believed more
-cdef float LITTLE = 1e-3          # share of the error below which a step says little
-cdef float MINUTE = 1e-4          # share of the error below which steps are too small to learn by
-cdef float MOST_BELIEF = 30
+cdef float LEAST_NOISE = 0.1      # share of the error that is taken for noise at least
 cdef float STRANGER = 0.003       # share of the path before anything is learnt that it may turn into
 cdef float MATCHED = 16           # power ratio of microphone and references that needs no matching
 cdef float MOST_MATCHED = 1000
@@ -105,7 +90,7 @@ cdef class EchoCanceller:
     cdef bint observed            # whether `gain` holds a hop's innovation that the filters have not learnt from yet
     cdef Py_ssize_t stride        # floats a spectrum part takes: hop + 1, rounded up to a vector
     cdef Py_ssize_t width         # bins to each side that the error's power is averaged over
-    cdef float a2, smoothing, rise, slow, adapt
+    cdef float a2, smoothing, rise
     cdef double played            # sum of squares of the references while levels are matched
     cdef Plan *plan
     cdef float *prior             # [partition]: C0 at equal levels
@@ -114,7 +99,6 @@ cdef class EchoCanceller:
     cdef float *mean              # [microphone][partition][reference]: mean over bins of |W|^2 when last constrained
     cdef float *gain              # [microphone][re, im of E / D, 1 / D][stride], of the last hop
     cdef float *noise             # [microphone][stride]
-    cdef float *belief            # [microphone][b, gained, stepped]: the last two over the error, averaged
     cdef float *far               # [reference][2 hop]: the samples of the next reference spectrum
     cdef float *near              # [microphone][2 hop]: the last hop, and the one that is filling
     cdef float *ready             # [hop][microphone]: the hop that leaves meanwhile
@@ -124,7 +108,7 @@ cdef class EchoCanceller:
     cdef float *match             # [microphone][g now, g before]
 
     def __cinit__(
-        self, microphones, references, *, hop=128, tail_samples=2048, memory_s=3.0, noise_smoothing=0.2, initial=2.5, repair=1
+        self, microphones, references, *, hop=128, tail_samples=2048, memory_s=3.0, noise_smoothing=0.5, initial=2.5, repair=1
     ):
         cdef Py_ssize_t p
         self.microphones = _boundary.count("microphones", microphones, 1, 16)
@@ -140,8 +124,6 @@ cdef class EchoCanceller:
         self.repair = min(_boundary.count("repair", repair, 1, 128), self.partitions)
         self.a2 = math.exp(-2 * self.hop / (RATE * _boundary.number("memory_s", memory_s, 0.1, 1000)))
         self.smoothing = _boundary.number("noise_smoothing", noise_smoothing, 0, 0.999) ** (self.hop / 128.0)
-        self.slow = 0.8 ** (self.hop / 128.0)
-        self.adapt = 0.05 * self.hop / 128.0
         initial = _boundary.number("initial", initial, 1e-6, 1e6)
         self.matching = <int> (MATCH_S * RATE / self.hop)
         self.rise = 10 ** (0.1 * self.hop / 64.0)
@@ -154,7 +136,6 @@ cdef class EchoCanceller:
         self.mean = zeros(self.microphones * self.partitions * self.references)
         self.gain = zeros(self.microphones * 3 * self.stride)
         self.noise = zeros(self.microphones * self.stride)
-        self.belief = zeros(3 * self.microphones)
         self.far = zeros(self.references * 2 * self.hop)
         self.near = zeros(self.microphones * 2 * self.hop)
         self.ready = zeros(self.microphones * self.hop)
@@ -163,7 +144,7 @@ cdef class EchoCanceller:
         self.heard = <double *> zeros(2 * self.microphones)
         self.match = zeros(2 * self.microphones)
         if (self.plan == NULL or self.prior == NULL or self.x == NULL or self.w == NULL or self.mean == NULL or self.gain == NULL
-                or self.noise == NULL or self.belief == NULL or self.far == NULL or self.near == NULL or self.ready == NULL or self.scratch == NULL
+                or self.noise == NULL or self.far == NULL or self.near == NULL or self.ready == NULL or self.scratch == NULL
                 or self.level == NULL or self.heard == NULL or self.match == NULL):
             raise MemoryError("EchoCanceller: no memory for its state")
         shape = np.maximum(10 ** (-6 * np.arange(self.partitions) * self.hop / (RATE * DECAY_S)), 10 ** (-LEAST_DECAY_DB / 10))
@@ -179,7 +160,6 @@ cdef class EchoCanceller:
         free(self.mean)
         free(self.gain)
         free(self.noise)
-        free(self.belief)
         free(self.far)
         free(self.near)
         free(self.ready)
@@ -195,8 +175,7 @@ cdef class EchoCanceller:
         memset(self.x, 0, self.slots * self.references * 2 * self.stride * sizeof(float))
         memset(self.w, 0, filters * 3 * self.stride * sizeof(float))
         for m in range(self.microphones):
-            self.match[2 * m] = self.match[2 * m + 1] = self.belief[3 * m] = 1
-            self.belief[3 * m + 1] = self.belief[3 * m + 2] = 0
+            self.match[2 * m] = self.match[2 * m + 1] = 1
             for p in range(self.partitions):
                 for r in range(self.references):
                     for k in range(self.stride):
@@ -333,21 +312,20 @@ cdef class EchoCanceller:
         for p in range(4):
             memset(self.part(p), 0, stride * sizeof(float))
         memset(total, 0, stride * sizeof(float))
-        memset(self.part(6), 0, stride * sizeof(float))
-        memset(self.part(7), 0, stride * sizeof(float))
         for p in range(self.partitions):
             since = p - self.turn if p >= self.turn else p - self.turn + self.partitions
             for r in range(self.references):
                 last = self.spectrum(p + 1, r)
                 next_ = self.spectrum(p, r)
-                settled = (1 - a2) * (mean[0] + STRANGER * before * self.prior[p]) + FLOOR
+                settled = (1 - a2) * (<float> 0.5 * mean[0] + STRANGER * before * self.prior[p]) + FLOOR
                 constrained = self.observed and since < self.repair
                 spare = SPARE if constrained else 0
                 advance(last, last + stride, next_, next_ + stride, gain, gain + stride, gain + 2 * stride,
-                        w, w + stride, w + 2 * stride, self.part(2), self.part(3), self.part(spare), self.part(1 + spare),
-                        self.part(6), self.part(7), total, a2, 1 - a2, settled, now / before, stride)
+                        w, w + stride, w + 2 * stride, self.part(2 + spare), self.part(3 + spare), self.part(spare),
+                        self.part(1 + spare), total, a2, <float> 0.5 * (1 - a2), settled, now / before, stride)
                 if constrained:
                     mean[0] = self.constrain(w)
+                    explain(last, last + stride, w, w + stride, self.part(2), self.part(3), stride)
                     explain(next_, next_ + stride, w, w + stride, self.part(0), self.part(1), stride)
                 w += 3 * stride
                 mean += 1
@@ -388,29 +366,15 @@ cdef class EchoCanceller:
         real_forward(self.plan, signal, er, ei, work)
         for k in range(bins):
             power[k] = er[k] * er[k] + ei[k] * ei[k]
-        self.believe(m)
         mirror(power, bins, self.width)
         mirror(total, bins, LEAKS_TO)
         mean_of_bins(power, smooth, self.width, bins)
         leak(total, leaked, bins)
         observe(er, ei, self.noise + m * stride, smooth, leaked, gain, gain + stride, gain + 2 * stride,
-                self.smoothing, LEAST_NOISE, self.belief[3 * m], FLOOR, bins)
+                self.smoothing, LEAST_NOISE, FLOOR, bins)
         if self.quiet == self.slots or clipped(near, FLAT, hop):
             memset(gain, 0, 3 * stride * sizeof(float))
         memcpy(near - hop, near, hop * sizeof(float))
-
-    cdef inline void believe(self, Py_ssize_t m) noexcept nogil:
-        """How far the state covariance is believed, by what the last step was worth."""
-        cdef float *b = self.belief + 3 * m
-        cdef float gained, stepped, left, told, share, most
-        worth(self.part(0), self.part(1), self.part(6), self.part(7), &gained, &stepped, &left, self.hop + 1)
-        gained, stepped = gained / (left + FLOOR), stepped / (left + FLOOR)
-        b[1] = self.slow * b[1] + (1 - self.slow) * gained
-        b[2] = self.slow * b[2] + (1 - self.slow) * stepped
-        told = min(max(b[1] / (b[2] + <float> 1e-9) - WORTH, <float> -1), <float> 1)
-        share = 1 if told > 0 else stepped / (stepped + LITTLE)
-        most = min(max(MINUTE / (b[2] + <float> 1e-9), <float> 1), MOST_BELIEF)
-        b[0] = min(max(b[0] * (1 + self.adapt * told * share), LEAST_BELIEF), most)
 
     cdef float constrain(self, float *w) noexcept nogil:
         """Takes out of a filter what circular convolution put into its second half; the mean over all bins of |W|^2 then."""

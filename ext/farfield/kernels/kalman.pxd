@@ -15,19 +15,15 @@ cdef enum:
 
 cdef inline void advance(
     Read xr, Read xi, Read nr, Read ni, Read gr, Read gi, Read inverse, Write wr, Write wi, Write c,
-    Write yr, Write yi, Write er, Write ei, Write dr, Write di, Write total, float a2, float change, float settled,
-    float scale, Py_ssize_t n
+    Write yr, Write yi, Write er, Write ei, Write total, float a2, float change, float settled, float scale, Py_ssize_t n
 ) noexcept nogil:
-    """One partition's Kalman step with the last hop (xr, xi); its share of that hop's echo, of the next hop's (nr, ni), and of
-    what the step itself makes of the next."""
+    """One partition's Kalman step with the last hop (xr, xi); its share of that hop's echo, and of the next hop's (nr, ni)."""
     cdef Py_ssize_t k
-    cdef float r, i, power, v, stepped_r, stepped_i
+    cdef float r, i, power, v
     for k in range(n):
         power = xr[k] * xr[k] + xi[k] * xi[k]
-        stepped_r = c[k] * (xr[k] * gr[k] + xi[k] * gi[k])
-        stepped_i = c[k] * (xr[k] * gi[k] - xi[k] * gr[k])
-        r = wr[k] + stepped_r
-        i = wi[k] + stepped_i
+        r = wr[k] + c[k] * (xr[k] * gr[k] + xi[k] * gi[k])
+        i = wi[k] + c[k] * (xr[k] * gi[k] - xi[k] * gr[k])
         v = scale * (a2 * (c[k] - 0.5 * c[k] * c[k] * power * inverse[k]) + change * (r * r + i * i) + settled)
         c[k] = v
         wr[k] = r
@@ -36,8 +32,6 @@ cdef inline void advance(
         yi[k] += xr[k] * i + xi[k] * r
         er[k] += nr[k] * r - ni[k] * i
         ei[k] += nr[k] * i + ni[k] * r
-        dr[k] += nr[k] * stepped_r - ni[k] * stepped_i
-        di[k] += nr[k] * stepped_i + ni[k] * stepped_r
         total[k] += (nr[k] * nr[k] + ni[k] * ni[k]) * v
 
 
@@ -84,32 +78,18 @@ cdef inline void mean_of_bins(const float *x, Write out, Py_ssize_t width, Py_ss
             out[k] += share * from_[k]
 
 
-cdef inline void worth(Read er, Read ei, Read dr, Read di, float *gained, float *stepped, float *left, Py_ssize_t n) noexcept nogil:
-    """What the last step took out of this hop's error, the power of what it changed, and that of the error."""
-    cdef Py_ssize_t k
-    cdef float change = 0, inner = 0, power = 0
-    for k in range(n):
-        change += dr[k] * dr[k] + di[k] * di[k]
-        inner += er[k] * dr[k] + ei[k] * di[k]
-        power += er[k] * er[k] + ei[k] * ei[k]
-    stepped[0] = <float> 0.5 * change
-    gained[0] = inner + stepped[0]
-    left[0] = power
-
-
 cdef inline void observe(
     Read er, Read ei, Write noise, Read power, Read total, Write gr, Write gi, Write inverse, float s,
-    float least, float belief, float floor, Py_ssize_t n
+    float least, float floor, Py_ssize_t n
 ) noexcept nogil:
-    """Takes the error into the observation noise; leaves b E / D in (gr, gi) and b / D in inverse."""
+    """Takes the error into the observation noise; leaves E / D in (gr, gi) and 1 / D in inverse."""
     cdef Py_ssize_t k
-    cdef float q, near, echo
+    cdef float q, near
     for k in range(n):
-        echo = belief * total[k]
-        near = 2 * noise[k] / (echo + 2 * noise[k] + floor)
+        near = 2 * noise[k] / (total[k] + 2 * noise[k] + floor)
         near = near if near > least else least
         noise[k] = s * noise[k] + (1 - s) * near * power[k] + floor
-        q = belief / (echo + 2 * noise[k])
+        q = 1 / (total[k] + 2 * noise[k])
         inverse[k] = q
         gr[k] = er[k] * q
         gi[k] = ei[k] * q
