@@ -23,7 +23,8 @@ _MOST_PREROLL_MS = 2_000
 class Listener:
     """A chain with its ring: takes blocks and gives events as a Chain does, and captures the utterance that follows a word.
 
-    chain: used by nobody else from then on. keeper: what keeps utterances (None: nothing is kept). consumers: have them as they
+    chain: one that bridges no gaps, used by nobody else from then on.
+    keeper: what keeps utterances (None: nothing is kept). consumers: have them as they
     are spoken, kept or not. preroll_ms: of sound before the word, 0 to 2,000. longest_s: of an utterance, pre-roll included, 3 to
     15. indicator: who shows the state. note: told in one line what is not as it should be. ended: told
     of each utterance that is over, without its sound. A context manager: leaving it stops.
@@ -32,7 +33,7 @@ class Listener:
     to a gap, to another word, or to its longest; it is the beam nearest to where the word came from. Blocks are zeroed once they
     have been processed. Stop and mute zero the ring and all that the chain holds; a candidate that is rejected the ring, and what
     the chain holds as far as it need not unlearn the room. Used by one thread. InputError: numbers out of range, memory that
-    cannot be locked.
+    cannot be locked. ValueError: a chain that bridges gaps.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class Listener:
             raise InputError(f"preroll_ms: got {preroll_ms}, wanted 0 to {_MOST_PREROLL_MS}")
         if not _LEAST_LONGEST_S <= longest_s <= _MOST_LONGEST_S:
             raise InputError(f"longest_s: got {longest_s:g}, wanted {_LEAST_LONGEST_S:g} to {_MOST_LONGEST_S:g}")
+        if chain.bridge is not None:
+            raise ValueError("chain: got one that bridges gaps, wanted bridges=False, for nothing captured is made up")
         memory.overwrite_freed()
         self.chain = chain
         self._keeper, self._consumers = keeper, tuple(consumers)
