@@ -33,6 +33,9 @@ $(VENV)/ready-demo: $(SOURCES) | $(VENV)/python
 	@touch $@
 
 $(VENV)/ready-test: $(SOURCES) | $(VENV)/python
+	@for missing in pulseaudio:pulseaudio libasound_module_pcm_pulse.so:libasound2-plugins; do \
+	  command -v $${missing%%:*} >/dev/null || find /usr/lib* -name $${missing%%:*} 2>/dev/null | grep -q . \
+	    || packages="$$packages $${missing##*:}"; done; $(call install,$$packages)
 	@echo "== Compiling and installing farfield and its tests, with a checked build beside the fast ones, about three minutes"
 	FARFIELD_CHECKED=1 $(RUN)/python -m pip install --quiet --disable-pip-version-check -e '.[alsa,hil,test]'
 	@touch $@ $(VENV)/ready-demo

@@ -83,6 +83,7 @@ class Rejected:
 
     word, score, decision, epoch: as of the WakeEvent that it would have been at the last look.
     second_look, owner: the probabilities of that look; None where there is no such verifier, or it was not asked.
+    given_up: index after the last sample that had been heard when it was rejected; without the front end's delay, as `decision`.
     """
 
     word: str
@@ -91,3 +92,4 @@ class Rejected:
     epoch: int
     second_look: float | None
     owner: float | None
+    given_up: int = 0

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from farfield.block import Block, Frame, WakeEvent
+from farfield.bridge import Bridge
 from farfield.detector import Detector
 from farfield.frontend import Frontend
 from farfield.model import Model
@@ -19,6 +20,8 @@ class Chain:
     profile's). threshold: the deciding one of every model (None: each model's own). owner: whose voice alone is let through,
     for the models that it is fitted to. Used by one thread; memory is constant. `frame` is what the front end made of the last
     block.
+    bridges: a gap of up to 40 ms is bridged (`bridge.bridged` counts the samples). Any other, or a new epoch, starts every stage
+    anew.
     ModelError: an owner that is fitted to none of the models.
     """
 
@@ -30,25 +33,29 @@ class Chain:
         references: int | None = None,
         threshold: float | None = None,
         owner: Owner | None = None,
+        bridges: bool = True,
     ) -> None:
         self.frontend = Frontend(profile, references)
         self.detectors = [
             Detector(model, self.frontend.signals, threshold=threshold, owner=asked)
             for model, asked in zip(models, _owners(owner, models), strict=True)
         ]
+        self.bridge = Bridge() if bridges else None
         self.frame: Frame | None = None
         self._last: Block | None = None
 
     def reset(self) -> None:
         """Back to the state of a new object."""
         self.frontend.reset()
+        if self.bridge is not None:
+            self.bridge.reset()
         for detector in self.detectors:
             detector.reset()
         self.frame = self._last = None
 
     def process(self, block: Block) -> list[WakeEvent]:
         """The wake events that this block completes, in the order of their decisions."""
-        self._last = block
+        self._last = block = block if self.bridge is None else self.bridge.over(block)
         self.frame = frame = self.frontend.process(block)
         events = [self._located(event) for detector in self.detectors for event in detector.process(frame)]
         return sorted(events, key=lambda event: event.decision)

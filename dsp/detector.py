@@ -1,6 +1,6 @@
 """From a front end's signals to wake events: features, scores, smoothing, threshold, refractory time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +103,7 @@ class Detector:
             raise InputError(f"frame.beams: got {frame.beams.dtype} {frame.beams.shape}, wanted int16 (frames, {self.signals})")
         self.rejected = []
         if self._next != (frame.epoch, frame.index):
-            self._give_up()
+            self._give_up(self._next[1] if self._next else frame.index)
             self._start_anew()
             self._start = frame.index
         self._next = (frame.epoch, frame.index + len(frame.beams))
@@ -139,7 +139,7 @@ class Detector:
         """What comes of the call's step `n`."""
         if p <= self.opens_above:
             self._armed = True
-            self._give_up()
+            self._give_up(index)
             return None
         if self._candidate is None:
             if not self._armed or index < self._quiet_until:
@@ -153,7 +153,7 @@ class Detector:
             return self._event(frame, index, score, look)
         self._candidate = Rejected(self.model.word, score, index, frame.epoch, look.second_look, look.owner)
         if look.agreed or index + self._step_samples > self._opened + LOOKING_SAMPLES:
-            self._give_up()
+            self._give_up(index)
         return None
 
     def _look(self, n: int) -> Look:
@@ -165,9 +165,9 @@ class Detector:
         looks = [self._verifier.look(self._histories[signal].until(frames)) for signal in exceeding]
         return max(looks, key=lambda look: (look.passed, look.agreed, look.second_look or 0.0))
 
-    def _give_up(self) -> None:
+    def _give_up(self, index: int) -> None:
         if self._candidate is not None:
-            self.rejected.append(self._candidate)
+            self.rejected.append(replace(self._candidate, given_up=index))
             self._candidate = None
 
     def _event(self, frame: Frame, index: int, score: float, look: Look) -> WakeEvent:

@@ -91,6 +91,14 @@ class Frontend:
         self._start = self._heard = 0
         self._maps: deque[tuple[int, NDArray[np.float32]]] = deque()
 
+    def forget(self) -> None:
+        """Zero the microphones' sound that is held beyond what has yet to leave; what was learnt of the room stays.
+
+        The stages' delays stay filled, less than 60 ms in all, and so does what the loudspeaker played.
+        """
+        if self._aligner is not None:
+            self._aligner.forget()
+
     def process(self, block: Block) -> Frame:
         """The frame that `block` completes: as long as the block, less what the stages hold back at a stream's start.
 

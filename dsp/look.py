@@ -104,11 +104,12 @@ class History:
     """
 
     def __init__(self) -> None:
-        self._kept: NDArray[np.uint16] = np.empty((2 * LOOK_FRAMES, FEATURES), np.uint16)
+        self._kept: NDArray[np.uint16] = np.zeros((2 * LOOK_FRAMES, FEATURES), np.uint16)
         self.reset()
 
     def reset(self) -> None:
         """Back to the state of a new object."""
+        self._kept.fill(0)
         self._fresh: NDArray[np.uint16] = self._kept[:0]
         self._end = 0  # one past the newest frame that is kept
         self._first = 0  # frames of the stream before the fresh ones

@@ -1,8 +1,9 @@
 """Detections held against the truth.
 
-A detection hits a word when its decision falls between the word's start and `within_s` after its end, both ends included. Each
-word is hit at most once and each detection hits at most one word, in the order of time; a detection that hits none, a second one
-for the same word included, is a false accept.
+A detection can hit a word when its decision falls between the word's start and `within_s` after its end, both ends included. Each
+word is hit at most once and each detection hits at most one word: in the order of time, each detection takes the word that could
+not wait longest, so that no other choice hits more (Glover, "Maximum matching in a convex bipartite graph", Naval Research
+Logistics Quarterly 14(3), 1967). A detection that hits none, a second one for the same word included, is a false accept.
 """
 
 from collections.abc import Sequence
@@ -45,18 +46,22 @@ class Score:
 
 def match(events: Sequence[WakeEvent], words: Sequence[Spoken], rate: int, within_s: float = WITHIN_S) -> Score:
     """Events and words, both in samples of `rate` Hz. A word's text says which model's events can hit it."""
-    left = sorted(events, key=lambda event: event.decision)
-    hits, missed = [], []
-    for word in sorted(words, key=lambda word: word.start):
-        latest = word.end + within_s * rate
-        event = next((e for e in left if e.word.casefold() == word.text.casefold() and word.start <= e.decision <= latest), None)
-        if event is None:
-            missed.append(word)
+    left = sorted(words, key=lambda word: (word.end, word.start))
+    hits, false_accepts = [], []
+    for event in sorted(events, key=lambda event: event.decision):
+        word = next((word for word in left if _can_hit(event, word, within_s * rate)), None)
+        if word is None:
+            false_accepts.append(event)
             continue
-        left.remove(event)
+        left.remove(word)
         late, off = (event.decision - word.end) / rate, (event.end - word.end) / rate
         hits.append(Hit(word, event, late, off, _direction_error(event, word)))
-    return Score(tuple(hits), tuple(missed), tuple(left))
+    missed = sorted(left, key=lambda word: word.start)
+    return Score(tuple(sorted(hits, key=lambda hit: hit.word.start)), tuple(missed), tuple(false_accepts))
+
+
+def _can_hit(event: WakeEvent, word: Spoken, within: float) -> bool:
+    return event.word.casefold() == word.text.casefold() and word.start <= event.decision <= word.end + within
 
 
 def _direction_error(event: WakeEvent, word: Spoken) -> float | None:

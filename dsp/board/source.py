@@ -16,6 +16,7 @@ from farfield.board import wire
 from farfield.board.wire import Packet
 from farfield.errors import InputError
 from farfield.profile import RATE, Profile
+from farfield.track import Track
 
 _POLL_S = 0.05  # how long a read waits for the first byte
 _ANSWER_S = 0.5  # how long an answer is waited for before a command is sent again
@@ -51,6 +52,7 @@ class Assembler:
     def __init__(self, microphones: int, references: int) -> None:
         self.layout = microphones, references
         self.counts = Counts()
+        self.track = Track(RATE)
         self._epoch = 0
         self._board_epoch: int | None = None  # that of the last block
         self._index = self._overruns = 0
@@ -87,6 +89,7 @@ class Assembler:
         self.counts.missing_samples += first - self._index
         self.counts.overruns += (audio.overruns - self._overruns) % 2**32
         self._index, self._overruns = end, audio.overruns
+        self.track.add(end, host_ns)
         return Block(np.ascontiguousarray(audio.samples[first - audio.index :]), first, self._epoch, host_ns)
 
     def _begin(self, board_epoch: int | None) -> None:
@@ -95,6 +98,7 @@ class Assembler:
         self._board_epoch = board_epoch
         self._index = self._overruns = 0
         self._sequence = None
+        self.track = Track(RATE)
 
     def _count_lost(self, sequence: int) -> None:
         ahead = 0 if self._sequence is None else (sequence - self._sequence) % 2**32
@@ -117,6 +121,7 @@ class SerialSource:
         self._wanted = len(profile.microphones), len(profile.references)
         self._assembler = Assembler(0, 0)
         self._sequence = 0
+        self._decoder = wire.Decoder()
         self._line: serial.Serial | None = None
         try:
             self._open()
@@ -134,9 +139,19 @@ class SerialSource:
         self.close()
 
     @property
+    def name(self) -> str:
+        """What the board calls itself, else its port."""
+        return self.about.name or self._port
+
+    @property
     def counts(self) -> Counts:
         """What went wrong so far."""
         return self._assembler.counts
+
+    @property
+    def track(self) -> Track:
+        """Which sample had arrived when, in the present epoch; the board's clock as the host sees it."""
+        return self._assembler.track
 
     def close(self) -> None:
         """Stop the board and let the port go."""
@@ -146,6 +161,7 @@ class SerialSource:
                 self._line.flush()
             self._line.close()
             self._line = None
+        self._decoder = wire.Decoder()  # the old one may hold a part of a frame
 
     def blocks(self, stop: Callable[[], bool] = lambda: False, ended: Callable[[], bool] = lambda: False) -> Iterator[Block]:
         """What the board captures. stop: asked all the time; ended: asked while the line is quiet, whether nothing will come.

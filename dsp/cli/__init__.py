@@ -9,6 +9,8 @@ from importlib.metadata import entry_points
 import click
 
 from farfield._version import __version__
+from farfield.cli.audit import audit
+from farfield.cli.consent import consent
 from farfield.cli.detect import detect
 from farfield.cli.devices import devices
 from farfield.cli.enhance import enhance, locate
@@ -17,7 +19,9 @@ from farfield.cli.eval_echo import evaluate_echo
 from farfield.cli.listen import listen
 from farfield.cli.models import models
 from farfield.cli.owner import owner
+from farfield.cli.store import store
 from farfield.cli.train import train
+from farfield.cli.utterances import utterances
 from farfield.errors import InputError
 
 WRONG_USE, INTERRUPTED = 2, 130
@@ -38,7 +42,7 @@ def cli() -> None:
     """The ear of a voice device: wake words out of raw microphones, on the device."""
 
 
-for command in (listen, detect, enhance, locate, devices, models, evaluate, train, owner):
+for command in (listen, detect, enhance, locate, devices, models, evaluate, train, owner, store, consent, utterances, audit):
     cli.add_command(command)
 for installed in entry_points(group="farfield.commands"):  # the bench brings its own; this layer does not import it
     cli.add_command(installed.load())

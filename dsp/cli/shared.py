@@ -8,13 +8,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from farfield.errors import InputError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    from farfield.store import Receipt, Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -52,6 +57,71 @@ def need(module: str, package: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError:
         raise InputError(f"{package}: not installed; install it with: pip install 'farfield[{extra}]'") from None
+
+
+store_option = click.option(
+    "--store", "folder", envvar="FARFIELD_STORE", required=True, type=click.Path(path_type=Path), metavar="FOLDER",
+    help="The store; set up by: farfield store setup. [env: FARFIELD_STORE]",
+)  # fmt: skip
+key_option = click.option(
+    "--key", required=True, type=click.Path(path_type=Path), metavar="FILE.key", help="The owner's private key."
+)
+passphrase_option = click.option(
+    "--passphrase-file", type=click.Path(path_type=Path), metavar="FILE",
+    help="Holds the key's passphrase on its first line. [default: ask for it]",
+)  # fmt: skip
+
+
+def open_store(folder: Path) -> "Store":
+    """The store in a folder, with what is past its retention gone."""
+    need("cryptography", "cryptography", "store")
+    from farfield.store import Store
+
+    store = Store(folder)
+    store.expire()
+    return store
+
+
+def new_file(path: Path) -> None:
+    """InputError where a file is there already, or its folder is not: before anything is done that it is to tell of."""
+    if path.exists() or not path.parent.is_dir():
+        raise InputError(f"{path}: {'is there already' if path.exists() else 'has no folder'}; wanted a new file's name")
+
+
+def write_receipt(store: "Store", receipt: "Receipt", path: Path) -> None:
+    """A receipt, signed, into a new file; where that fails it goes to stdout, for it cannot be had again."""
+    from farfield.store import keys
+
+    signed = receipt.signed(store.device.signing)
+    try:
+        keys.write_new(path, signed, mode=0o644)
+    except InputError:
+        print(signed.decode(), end="")
+        raise
+
+
+def private_key(path: Path, passphrase_file: Path | None) -> "X25519PrivateKey":
+    """A private key, with its passphrase from a file or asked for on the terminal."""
+    from farfield.store import keys
+
+    if not keys.needs_passphrase(path):
+        return keys.load_private(path)
+    return keys.load_private(path, read_passphrase(passphrase_file, f"Passphrase of {path}"))
+
+
+def read_passphrase(path: Path | None, prompt: str, confirm: bool = False) -> str:
+    """The first line of a file, or what is typed, unseen; InputError where there is neither."""
+    if path is None:
+        if not sys.stdin.isatty():
+            raise InputError("passphrase: there is no terminal to ask on; wanted --passphrase-file FILE")
+        return str(click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True))
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); wanted a passphrase on its first line") from None
+    if not lines or not lines[0]:
+        raise InputError(f"{path}: is empty; wanted a passphrase on its first line")
+    return lines[0]
 
 
 @contextmanager

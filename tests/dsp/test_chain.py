@@ -164,12 +164,12 @@ def test_reset_equals_new(name, references, channels):
     assert feed(chain, samples) == first and first
 
 
-@pytest.mark.parametrize(("jump", "epoch"), [(400, 0), (0, 1)])
-def test_a_gap_or_a_new_epoch_starts_anew(jump, epoch):
+@pytest.mark.parametrize(("jump", "epoch", "bridges"), [(641, 0, True), (8_000, 0, True), (0, 1, True), (400, 0, False)])
+def test_a_gap_or_a_new_epoch_starts_anew(jump, epoch, bridges):
     name, references, channels = LAYOUTS[3]
     before, after = talk(2, channels, 8), talk(2, channels)
     model = lively(name, references, after)
-    chain = chain_of(name, references, [model])
+    chain = chain_of(name, references, [model], bridges=bridges)
     feed(chain, before)
     at = len(before) + jump
     wanted = feed(chain_of(name, references, [model]), after, index=at, epoch=epoch)

@@ -123,9 +123,14 @@ def test_any_phrase_will_do(phrase):
     assert not [text for text in found if holds(text, phrase)]
 
 
+def plain(text):
+    """As it is read: any space is a space, and letters are small, the Kelvin sign's among them."""
+    return " ".join(text.lower().split())
+
+
 @here
 @settings(max_examples=40)
-@given(st.text(max_size=30).filter(lambda text: not text.isascii() or not any(c.isalpha() for c in text)))
+@given(st.text(max_size=30).filter(lambda text: not plain(text).isascii() or not any(c.isalpha() for c in plain(text))))
 @example("")
 @example("été")
 @example("911")

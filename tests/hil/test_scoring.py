@@ -1,5 +1,7 @@
 """The count of hits, misses and false accepts, held to cases that can be counted by hand."""
 
+from itertools import combinations, permutations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,3 +87,55 @@ def test_every_word_and_every_event_is_counted_once(decisions, starts):
     assert sorted([h.event.decision for h in score.hits] + [e.decision for e in score.false_accepts]) == sorted(decisions)
     for hit in score.hits:
         assert hit.word.start <= hit.event.decision <= hit.word.end + RATE // 2
+
+
+@pytest.mark.parametrize("within_s", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_the_edges_move_with_the_time_allowed_and_the_rate(within_s, rate):
+    last = 9_000 + int(within_s * rate)
+    found = [len(match([event(at)], [word(1_000, 9_000)], rate, within_s).hits) for at in (999, 1_000, last, last + 1)]
+    assert found == [0, 1, 1, 0]
+
+
+def test_the_shorter_of_two_that_overlap_is_not_robbed_by_the_longer():
+    """Counted by hand: the first detection lies in both, the second in the longer alone; both words can be had."""
+    score = match([event(1_500), event(60_000)], [word(0, 56_000), word(1_000, 2_000)], RATE)
+    assert [(hit.word.start, hit.event.decision) for hit in score.hits] == [(0, 60_000), (1_000, 1_500)]
+    assert score.is_clean
+
+
+def test_nothing_said_and_nothing_heard():
+    assert match([], [], RATE).is_clean
+    assert len(match([event(1)], [], RATE).false_accepts) == 1 and len(match([], [word(0, 1)], RATE).missed) == 1
+
+
+def most_hits(events, words, within):
+    """By trying every way to give detections to words."""
+    few, many = sorted((events, words), key=len)
+    swapped = few is not events
+
+    def fits(one, other):
+        heard, said = (other, one) if swapped else (one, other)
+        return heard.word.casefold() == said.text.casefold() and said.start <= heard.decision <= said.end + within
+
+    for size in range(len(few), 0, -1):
+        for chosen in combinations(few, size):
+            for partners in permutations(many, size):
+                if all(fits(one, other) for one, other in zip(chosen, partners, strict=True)):
+                    return size
+    return 0
+
+
+TEXTS = st.sampled_from(["alexa", "computer"])
+
+
+@given(
+    events=st.lists(st.builds(event, st.integers(0, 40), TEXTS), max_size=5),
+    spans=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 15), TEXTS), max_size=5),
+    within=st.integers(0, 8),
+)
+def test_no_other_choice_hits_more(events, spans, within):
+    words = [word(start, start + length, text) for start, length, text in spans]
+    score = match(events, words, 1, within)
+    assert len(score.hits) == most_hits(events, words, within)
+    assert len(score.false_accepts) == len(events) - len(score.hits) and len(score.missed) == len(words) - len(score.hits)

@@ -235,6 +235,19 @@ cdef class Aligner:
         self.found = self.fine = False
         self.begin()
 
+    def forget(self):
+        """Zero the microphones' sound that has left already, which the estimator then hears as silence; what was found stays.
+
+        What has yet to leave does, bit for bit, as it would have.
+        """
+        cdef Py_ssize_t c, t, at
+        for c in range(self.microphones):
+            for t in range(self.delay_samples, NEAR_RING):
+                at = c * 2 * NEAR_RING + ((self.now - 1 - t) & (NEAR_RING - 1))
+                self.near[at] = self.near[at + NEAR_RING] = 0
+        memset(self.heard, 0, 2 * HOP * sizeof(float))
+        memset(self.scratch, 0, (2 * STRIDE + 6 * HOP) * sizeof(float))
+
     @property
     def echo_samples(self):
         """By how much the echo's strongest path comes later than its reference, lately; None until one was found."""

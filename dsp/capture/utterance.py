@@ -1,0 +1,128 @@
+"""One utterance on its way out of the ring: to live consumers as it comes, to be kept up to where speech ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farfield.capture.endpoint import STEP, Endpointer
+from farfield.capture.keeper import Opening, Sealing
+from farfield.capture.ring import Ring
+from farfield.profile import RATE
+
+PAUSE = RATE * 8 // 10  # of no speech, that ends an utterance
+LEAST_AFTER_WORD = 2 * RATE  # somebody may think after the word
+AFTER_SPEECH = RATE * 2 // 10  # kept beyond the last speech, which may fade
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """An utterance that has ended.
+
+    opening: what was known at its beginning. speech_end: index after the last speech that was found. end: index after the last
+    sample that consumers had. kept_end: index after the last that was kept; the opening's start where it was not.
+    reason: what ended it: `pause`, `longest`, `word` (another one), `gap`, `muted`, `stopped`. kept: its id, "" where it was not.
+    """
+
+    opening: Opening
+    speech_end: int
+    end: int
+    kept_end: int
+    reason: str
+    kept: str
+
+
+class Consumer(Protocol):
+    """Takes utterances as they are spoken: a speech recogniser, say. Called by the listening thread."""
+
+    def begin(self, opening: Opening) -> None:
+        """A word has been accepted."""
+
+    def write(self, samples: NDArray[np.int16]) -> None:
+        """What follows, int16 (n,), from the opening's start on. Valid until this returns; then it is overwritten."""
+
+    def end(self, utterance: Utterance) -> None:
+        """It is over."""
+
+
+class Capturing:
+    """An utterance being captured: one signal of the ring, from the opening's start on, until something ends it.
+
+    longest: samples, pre-roll included. sealing: what keeps it, or None. Nothing is kept twice, and nothing beyond the end.
+    """
+
+    def __init__(
+        self,
+        opening: Opening,
+        ring: Ring,
+        signal: int,
+        sealing: Sealing | None,
+        consumers: Sequence[Consumer],
+        longest: int,
+    ) -> None:
+        self.opening = opening
+        self._ring, self._signal = ring, signal
+        self._sealing, self._consumers = sealing, consumers
+        self._limit = opening.start + longest
+        self._endpointer = Endpointer()
+        self._endpointer.reset(ring.start)  # what lies before the utterance tells how loud the room is
+        self._judged_to = ring.start
+        self._handed_to = self._kept_to = opening.start
+
+    def begin(self) -> None:
+        """Tell the consumers."""
+        for consumer in self._consumers:
+            consumer.begin(self.opening)
+
+    @property
+    def next_look(self) -> int:
+        """Up to where the ring may be filled before `advance` has to look."""
+        return min(self._endpointer.judged + STEP, self._limit)
+
+    def advance(self) -> str | None:
+        """Hand on what the ring has more; `longest` or `pause` where that ends the utterance."""
+        end = min(self._ring.end, self._limit)
+        for piece in self._ring.read(self._judged_to, end, self._signal):
+            self._endpointer.process(piece)
+        self._judged_to = end
+        for piece in self._ring.read(self._handed_to, end, self._signal):
+            for consumer in self._consumers:
+                consumer.write(piece)
+        self._handed_to = end
+        # Held back until speech follows: what was said is kept up to its end, and as much more as the ring cannot hold longer.
+        self._keep(max(min(self.speech_end + AFTER_SPEECH, end), end - self._ring.capacity + 2 * STEP))
+        if end == self._limit:
+            return "longest"
+        judged = self._endpointer.judged
+        if judged - self.speech_end >= PAUSE and judged >= self.opening.word_end + LEAST_AFTER_WORD:
+            return "pause"
+        return None
+
+    @property
+    def speech_end(self) -> int:
+        """Index after the last speech so far; the word is speech."""
+        return max(self._endpointer.speech_end, min(self.opening.word_end, self._handed_to))
+
+    def _keep(self, end: int) -> None:
+        if self._sealing is None or end <= self._kept_to:
+            return
+        for piece in self._ring.read(self._kept_to, end, self._signal):
+            self._sealing.write(piece)
+        self._kept_to = end
+
+    def end(self, reason: str) -> Utterance:
+        """It is over. Muting destroys what was kept of it: whoever mutes does not want it said."""
+        kept = ""
+        if self._sealing is not None:
+            if reason == "muted":
+                self._sealing.abort()
+            else:
+                kept = self._sealing.finish(self._kept_to)
+        kept_end = self._kept_to if kept else self.opening.start
+        utterance = Utterance(self.opening, self.speech_end, self._handed_to, kept_end, reason, kept)
+        for consumer in self._consumers:
+            consumer.end(utterance)
+        self._endpointer.reset(0)
+        return utterance

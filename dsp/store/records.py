@@ -1,0 +1,194 @@
+"""The store's records: one SQLite file, one writer at a time, and nothing left of what was deleted.
+
+A change holds the store's lock, is one transaction, and appends to the audit log in it. Pages of deleted records are overwritten
+(`secure_delete`), and the write-ahead journal, which still has them, is written back and cut to nothing before the change returns
+(`wal_checkpoint(TRUNCATE)`). Every change opens the database anew, so that a service and a command can use one store by turns.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from farfield.errors import InputError
+from farfield.store.log import Log
+
+Clock = Callable[[], datetime]
+Execute = Callable[..., sqlite3.Cursor]  # of a change, or of a database that is looked at
+_SCHEMA = """
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE consents (
+    position INTEGER PRIMARY KEY, purpose TEXT NOT NULL, given INTEGER NOT NULL, at INTEGER NOT NULL,
+    policy_version TEXT, policy_hash TEXT) STRICT;
+CREATE TRIGGER consents_stay BEFORE DELETE ON consents BEGIN SELECT RAISE(ABORT, 'consents are only appended'); END;
+CREATE TRIGGER consents_hold BEFORE UPDATE ON consents BEGIN SELECT RAISE(ABORT, 'consents are only appended'); END;
+CREATE TABLE utterances (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, samples INTEGER NOT NULL,
+    word TEXT NOT NULL, digest BLOB NOT NULL, signature BLOB NOT NULL, train INTEGER NOT NULL, reported INTEGER NOT NULL) STRICT;
+CREATE TABLE wraps (
+    utterance TEXT NOT NULL REFERENCES utterances (id) ON DELETE CASCADE, purpose TEXT NOT NULL, wrap BLOB NOT NULL,
+    day INTEGER, slot INTEGER, alias TEXT, written INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (utterance, purpose)) STRICT;
+CREATE TABLE derived (
+    utterance TEXT NOT NULL REFERENCES utterances (id) ON DELETE CASCADE, kind TEXT NOT NULL, sealed BLOB NOT NULL,
+    PRIMARY KEY (utterance, kind)) STRICT;
+CREATE TABLE draws (day INTEGER PRIMARY KEY, selected INTEGER NOT NULL, closed INTEGER NOT NULL) STRICT;
+CREATE TABLE log (position INTEGER PRIMARY KEY, leaf BLOB NOT NULL) STRICT;
+CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), checkpoint TEXT NOT NULL, frontier BLOB NOT NULL) STRICT;
+"""
+_PRAGMAS = (
+    "locking_mode = EXCLUSIVE",  # the lock file already keeps others away; the journal's index then needs no shared memory
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "secure_delete = ON",
+    "temp_store = MEMORY",
+    "foreign_keys = ON",
+    "trusted_schema = OFF",
+)
+
+
+class Change:
+    """A change under way: `execute` runs SQL, `log` appends a leaf, `at` is its time in whole seconds since 1970."""
+
+    def __init__(self, database: sqlite3.Connection, log: Log, at: int) -> None:
+        self.execute = database.execute
+        self._log = log
+        self.at = at
+
+    def log(self, what: str, **fields: str | int | bool) -> None:
+        """Append to the audit log; fields may hold no sound and nothing of who it was."""
+        self._log.append(what, self.at, fields)
+
+    @property
+    def entries(self) -> int:
+        """How many entries the audit log has as of now."""
+        return self._log.size
+
+    @property
+    def checkpoint(self) -> str:
+        """The audit log's signed head as of now."""
+        return self._log.checkpoint()
+
+
+class Records:
+    """The records of a store.
+
+    folder: of the store. clock: gives the time, aware of its zone. InputError where the folder is no store that was set up.
+    """
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.folder = folder
+        self._clock = clock
+        self.path = folder / "records.db"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Alone in the store. OSError where the disk is read-only."""
+        handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    @contextmanager
+    def change(self, log: Log) -> Iterator[Change]:
+        """A transaction, alone in the store: all of it is durable when this is left, or nothing where something is raised.
+
+        InputError: no store, a disk that is full, read-only or failing, a damaged log, another program that has the file open.
+        """
+        with self._open() as database:
+            with self._transaction(database):
+                log.read(database)
+                yield Change(database, log, self.now())
+                log.write(database)
+            self._leave_nothing(database)
+
+    @contextmanager
+    def look(self) -> Iterator[sqlite3.Connection]:
+        """The database, alone in the store, for reading; InputError as for a change."""
+        with self._open() as database:
+            database.execute("PRAGMA query_only = ON")
+            yield database
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            if not self.path.is_file():
+                raise InputError(f"{self.folder}: is no store; set one up with: farfield store setup {self.folder}")
+            with self.lock(), closing(self._connect()) as database:
+                yield database
+        except (sqlite3.ProgrammingError, sqlite3.IntegrityError):  # ours, not the disk's
+            raise
+        except (OSError, sqlite3.Error) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise InputError(f"{self.folder}: cannot be used ({reason}); wanted a disk that works and has room") from error
+
+    def make(self, log: Log) -> bool:
+        """Create the database, unless it is there; whether it was created. Whole, or not at all."""
+        with self.lock():
+            unfinished = self.path.with_suffix(".unfinished")
+            if self.path.is_file():
+                return False
+            for name in (unfinished, Path(f"{unfinished}-wal")):
+                name.unlink(missing_ok=True)
+            with closing(self._connect(unfinished)) as database:
+                with self._transaction(database):
+                    for statement in _statements(_SCHEMA):
+                        database.execute(statement)
+                    log.start(self.now())
+                    log.write(database)
+                self._leave_nothing(database)
+            os.chmod(unfinished, 0o600)
+            os.rename(unfinished, self.path)
+            return True
+
+    def now(self) -> int:
+        """Whole seconds since 1970."""
+        moment = self._clock()
+        if moment.tzinfo is None:
+            raise TypeError("clock: gave a time without a zone, wanted an aware datetime")
+        return int(moment.timestamp())
+
+    def _connect(self, path: Path | None = None) -> sqlite3.Connection:
+        database = sqlite3.connect(path or self.path, isolation_level=None, timeout=5.0)
+        try:
+            for pragma in _PRAGMAS:
+                database.execute(f"PRAGMA {pragma}")
+        except sqlite3.Error:
+            database.close()
+            raise
+        return database
+
+    @contextmanager
+    def _transaction(self, database: sqlite3.Connection) -> Iterator[None]:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+
+    def _leave_nothing(self, database: sqlite3.Connection) -> None:
+        busy, _, _ = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise InputError(f"{self.path}: another program has it open, its journal cannot be cleared; close that, try again")
+
+
+def when(seconds: int) -> str:
+    """A time as it is written everywhere: UTC, ISO 8601."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """`executescript` would commit in between."""
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,288 @@
+"""The store: what an owner allowed is kept sealed, is found, read and destroyed, and every step is in the audit log."""
+
+import json
+import random
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from numpy.typing import NDArray
+
+from farfield.capture.keeper import Opening
+from farfield.errors import InputError
+from farfield.store import consent, review, sampling, sealed, settings, utterance
+from farfield.store.consent import Consent, Policy
+from farfield.store.keys import Device, pem, sync_folder, write_new
+from farfield.store.log import Log
+from farfield.store.receipt import Receipt
+from farfield.store.records import Change, Clock, Records, when
+from farfield.store.sealing import FileSealing, recover
+from farfield.store.settings import Settings
+from farfield.store.utterance import Utterance, sealed_path
+
+
+def utc_now() -> datetime:
+    """The host's date and time."""
+    return datetime.now(UTC)
+
+
+class Store:
+    """A folder of sealed utterances: a `farfield.capture.Keeper`, and what its owner may do with it.
+
+    folder: set up by `set_up`, else InputError. clock: the date, aware of its zone. chance: decides what reviewers may get.
+    why_not: why the last utterance was not kept; None where it was, or nothing has gone wrong yet.
+    Each method is one change of the store, whole or not at all; a disk that is full, read-only or failing is an InputError, but
+    in `begin` and what it returns, which only say so in `why_not`. Can be used from several threads and processes at once.
+    """
+
+    def __init__(self, folder: Path, *, clock: Clock = utc_now, chance: random.Random | None = None) -> None:
+        self.folder = folder
+        self.why_not: str | None = None
+        self.chance = chance or random.SystemRandom()
+        self.device = Device(folder)
+        self._records = Records(folder, clock)
+        self._mine = threading.Lock()
+        self._recovered = False
+
+    @classmethod
+    def set_up(cls, folder: Path, wanted: Settings, *, clock: Clock = utc_now) -> "Store":
+        """Make a store in a folder, with the device's keys, or give one that is there other settings.
+
+        What was sealed to an earlier owner's key stays sealed to it. Another reviewers' key, or a smaller sample, destroys the
+        wraps that are no longer allowed.
+        """
+        try:
+            (folder / "sealed").mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.chmod(0o700)
+            sync_folder(folder)
+            records = Records(folder, clock)
+            with records.lock():
+                device = Device(folder, make=True)
+                if not (folder / "device.pub").exists():
+                    write_new(folder / "device.pub", pem(device.public), mode=0o644)
+            records.make(Log(device.signing))
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be set up ({error.strerror}); wanted a folder that can be written to") from None
+        store = cls(folder, clock=clock)
+        with store.change() as change:
+            store._set(change, wanted)
+        return store
+
+    def _set(self, change: Change, wanted: Settings) -> None:
+        before = change.execute("SELECT value FROM settings WHERE name = 'reviewers'").fetchone()
+        settings.write(change, wanted)
+        if before != ((wanted.reviewers.public_bytes_raw().hex(),) if wanted.reviewers else None):
+            for purpose in ("review", "false-wake"):
+                utterance.drop_wraps(change, utterance.wrapped_for(change, purpose), purpose)
+        beyond = change.execute("SELECT utterance FROM wraps WHERE slot >= ?", (wanted.sample_a_day,)).fetchall()
+        utterance.drop_wraps(change, [identity for (identity,) in beyond], "review")
+
+    def settings(self, change: Change | None = None) -> Settings:
+        """What the store was set up with."""
+        if change is not None:
+            return settings.read(change)
+        with self.change() as fresh:
+            return settings.read(fresh)
+
+    @contextmanager
+    def change(self) -> Iterator[Change]:
+        """A change of the records; the first undoes what a process that died had begun."""
+        with self._mine, self._records.change(Log(self.device.signing)) as change:
+            if not self._recovered:
+                recover(self.folder, change)
+            yield change
+        self._recovered = True
+
+    @contextmanager
+    def look(self) -> Iterator[sqlite3.Connection]:
+        """The records as they are, for reading, even where the audit log does not verify."""
+        with self._mine, self._records.look() as database:
+            yield database
+
+    def begin(self, opening: Opening) -> FileSealing | None:
+        """What seals the utterance that begins; None, as `why_not` says, without consent or where the disk does not take it."""
+        self.why_not = None
+        try:
+            with self.change() as change:
+                consented = consent.given(change, "store")
+                if consented is None:
+                    self.why_not = "there is no consent to store"
+                    return None
+                settings.read(change)
+                return FileSealing(self, opening, change.at, consented)
+        except (OSError, InputError) as error:
+            self.failed(error)
+            return None
+
+    def failed(self, error: Exception) -> None:
+        """An utterance is not kept, for this reason; the next change looks for what was left."""
+        self.why_not = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        self._recovered = False
+
+    def consents(self) -> list[Consent]:
+        """Every consent and withdrawal, oldest first."""
+        with self.change() as change:
+            return consent.record(change.execute)
+
+    def consented(self) -> set[str]:
+        """The purposes that are consented to now."""
+        with self.change() as change:
+            return {purpose for purpose in consent.PURPOSES if consent.given(change, purpose) is not None}
+
+    def give(self, purposes: Sequence[str], policy: Policy) -> None:
+        """Consent to purposes, under a policy."""
+        with self.change() as change:
+            for purpose in purposes:
+                consent.enter(change, purpose, policy)
+
+    def withdraw(self, purposes: Sequence[str]) -> Receipt:
+        """Withdraw consent, for what is stored already too, as the receipt says.
+
+        store: every utterance is destroyed. review, false-wake: the wraps for reviewers are destroyed. train: no utterance may
+        teach any more.
+        """
+
+        def chosen(change: Change) -> tuple[list[str], list[str]]:
+            aliases = []
+            for purpose in purposes:
+                consent.enter(change, purpose, None)
+                if purpose in ("review", "false-wake"):
+                    aliases += utterance.drop_wraps(change, utterance.wrapped_for(change, purpose), purpose)
+            if "train" in purposes:
+                change.execute("UPDATE utterances SET train = 0")
+            return ([one.id for one in utterance.every(change.execute)] if "store" in purposes else []), aliases
+
+        return self._erase(chosen, "consent")
+
+    def utterances(self) -> list[Utterance]:
+        """What is kept, oldest first."""
+        with self.change() as change:
+            return utterance.every(change.execute)
+
+    def find(self, identity: str) -> Utterance:
+        """The utterance of this id or of the only one that begins so; InputError where there is none."""
+        with self.change() as change:
+            return utterance.find(change.execute, identity)
+
+    def read(self, identity: str, owner: X25519PrivateKey, what: str = "read") -> tuple[NDArray[np.int16], dict[str, Any]]:
+        """The sound, int16 (samples,), and all that is known, with the owner's key; a leaf of the log says `what` was done.
+
+        InputError where the key is another, or the record, the wrap or the sound is not what the device signed.
+        """
+        with self.change() as change:
+            kept = utterance.find(change.execute, identity)
+            wrap = utterance.owner_wrap(change.execute, kept.id)
+            utterance.verify(kept, wrap, self.device.public)
+            key, beside = sealed.key_and_beside(sealed.unwrap(wrap, owner, "owner", kept.digest))
+            body = sealed_path(self.folder, kept.id).read_bytes()
+            if sha256(body).digest() != kept.digest:
+                raise InputError(f"{kept.id}: the sealed sound is not what the device signed; it is damaged or was changed")
+            rows = change.execute("SELECT kind, sealed FROM derived WHERE utterance = ?", (kept.id,))
+            derived = {kind: sealed.unwrap(bytes(data), owner, kind, kept.digest).decode() for kind, data in rows}
+            change.log(what, utterance=kept.id)
+        samples, told = sealed.opened(body, key)
+        sealed.zero(key)
+        known = {"id": kept.id, "at": when(kept.at), "reported": kept.reported, "train": kept.train}
+        return samples, known | told | beside | derived
+
+    def attach(self, identity: str, kind: str, text: str) -> None:
+        """Keep something derived from an utterance, a transcript say, sealed to the owner; it goes when the utterance goes."""
+        if not kind.isidentifier() or kind in ("owner", "review"):
+            raise InputError(f"kind: got {kind!r}, wanted a plain name such as transcript")
+        with self.change() as change:
+            kept = utterance.find(change.execute, identity)
+            data = sealed.wrap_to(self.settings(change).owner, kind, kept.digest, text.encode())
+            change.execute("INSERT OR REPLACE INTO derived VALUES (?, ?, ?)", (kept.id, kind, data))
+            change.log("derive", utterance=kept.id, kind=kind, digest=sha256(data).hexdigest())
+
+    def report(self, identity: str) -> None:
+        """The owner says that this was not for the device."""
+        with self.change() as change:
+            kept = utterance.find(change.execute, identity)
+            change.execute("UPDATE utterances SET reported = 1 WHERE id = ?", (kept.id,))
+            change.log("report", utterance=kept.id)
+
+    def offer(self, identity: str, owner: X25519PrivateKey) -> None:
+        """Offer a reported false wake to the reviewers. The owner's key wraps its key to them, for the device has dropped it."""
+        with self.change() as change:
+            kept, reviewers = utterance.find(change.execute, identity), self.settings(change).reviewers
+            if consent.given(change, "false-wake") is None:
+                raise InputError("offer: there is no consent to false-wake; give it with: farfield consent give false-wake")
+            if not kept.reported or reviewers is None:
+                wanted = "one that was reported first" if reviewers else "reviewers' key, which the store was not set up with"
+                raise InputError(f"offer: {kept.id} cannot be offered; wanted {wanted}")
+            if kept.id in utterance.wrapped_for(change, "false-wake"):
+                return
+            wrap = utterance.owner_wrap(change.execute, kept.id)
+            utterance.verify(kept, wrap, self.device.public)
+            key, _ = sealed.key_and_beside(sealed.unwrap(wrap, owner, "owner", kept.digest))
+            utterance.add_wrap(change, kept.id, "false-wake", sealed.wrap_to(reviewers, "review", kept.digest, key))
+            sealed.zero(key)
+
+    def export_review(self, folder: Path) -> list[str]:
+        """Write what reviewers may get and have not got, a file for each clip into a folder; their aliases.
+
+        Samples leave when their day is over (UTC). One that was cut short writes the rest, under the same aliases.
+        """
+        with self.change() as change:
+            review.name_ready(change)
+        with self.change() as change:
+            packages = review.unwritten(change, self.folder, self.device, self.settings(change))
+        try:
+            for alias, package in packages:
+                review.put(folder, alias, package)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written ({error.strerror}); wanted a folder that is there") from None
+        with self.change() as change:
+            review.written(change, [alias for alias, _ in packages])
+        return [alias for alias, _ in packages]
+
+    def delete(self, identities: Sequence[str]) -> Receipt:
+        """Destroy utterances: wraps, sealed sound, and everything derived. InputError, and nothing done, if one is not kept."""
+
+        def chosen(change: Change) -> tuple[list[str], list[str]]:
+            return [utterance.find(change.execute, identity).id for identity in dict.fromkeys(identities)], []
+
+        return self._erase(chosen, "owner")
+
+    def expire(self) -> Receipt | None:
+        """Destroy what is past its retention, and what a process that died left; None without any. A service calls it hourly."""
+        self._recovered = False
+
+        def chosen(change: Change) -> tuple[list[str], list[str]]:
+            oldest = change.at - self.settings(change).retention_days * sampling.DAY
+            return [one.id for one in utterance.every(change.execute) if one.at <= oldest], []
+
+        receipt = self._erase(chosen, "retention")
+        return receipt if receipt.utterances else None
+
+    def _erase(self, chosen: Callable[[Change], tuple[list[str], list[str]]], why: str) -> Receipt:
+        """Destroy what is chosen: the records for good, then the files, so that whoever dies leaves only what `recover` destroys.
+
+        chosen: gives ids, and the aliases that are recalled beside theirs.
+        """
+        with self.change() as change:
+            first = change.entries
+            identities, recalled = chosen(change)
+            recalled += utterance.erase(change, identities, why)
+            entries = first, change.entries
+            receipt = Receipt(when(change.at), why, tuple(identities), tuple(recalled), entries, change.checkpoint)
+        try:
+            utterance.destroy(sealed_path(self.folder, identity) for identity in identities)
+        except OSError as error:
+            self._recovered = False
+            raise InputError(f"{self.folder}: keys are destroyed, sealed sound is not ({error.strerror}); try again") from error
+        return receipt
+
+
+def as_json(kept: Utterance) -> str:
+    """An utterance's record as the command line prints it."""
+    return json.dumps({"id": kept.id, "at": when(kept.at), "seconds": round(kept.samples / 16_000, 2), "word": kept.word,
+                       "reported": kept.reported, "train": kept.train})  # fmt: skip

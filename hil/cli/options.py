@@ -1,0 +1,43 @@
+"""Options that several commands of the bench share."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from farfield import Model, load_model
+from farfield.hil.faults import KNOWN, Faults, parse
+from farfield.hil.rigs import RIGS, Rig
+from farfield.hil.rigs import rig as rig_of
+from farfield.hil.roomset import RoomSet, shipped_sets
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_SETS = ", ".join(shipped_sets())
+
+room_set = click.argument("rooms", metavar="SET")
+clips = click.option("--clips", type=click.Path(path_type=Path), envvar="FARFIELD_CLIPS", show_envvar=True, metavar="DIR",
+                     help="Recorded clips that rooms are made of: keywords/WORD, speech, noise, and music and responses where "
+                          "there are any. [default: synthetic voices and noise]")  # fmt: skip
+_rig = click.option("--rig", "rig", default="file", show_default=True, callback=lambda ctx, param, value: rig_of(value),
+                    metavar="|".join(RIGS) + "|DEVICE.toml", help="What the rooms are played through.")  # fmt: skip
+_model = click.option("--model", "names", multiple=True, metavar="NAME_OR_PATH",
+                      help="What listens; repeatable. In rooms that are made, the first one's word is said. "
+                           "[default: the set's]")  # fmt: skip
+_look = click.option("--second-look/--no-second-look", "second_look", default=True, show_default=True,
+                     help="Whether the larger network that came with a model, where there is one, must agree.")  # fmt: skip
+_faults = click.option("--fault", "faults", multiple=True, metavar="NAME=VALUE", callback=lambda ctx, param, value: parse(value),
+                       help=f"Something to go wrong; repeatable: {KNOWN}.")  # fmt: skip
+
+
+def rig_options(command: Command) -> Command:
+    """--rig, --model, --second-look and --fault: what plays, what listens, and what goes wrong."""
+    return _rig(_model(_look(_faults(command))))
+
+
+def models_of(rooms: RoomSet, names: Sequence[str], second_look: bool) -> list[Model]:
+    """Those that were asked for, else the set's, else alexa."""
+    return [load_model(name, second_look=second_look) for name in names or rooms.models or ("alexa",)]
+
+
+__all__ = ["Faults", "Rig", "clips", "models_of", "rig_options", "room_set"]

@@ -1,0 +1,116 @@
+"""The real listener on a board in software, in a process of its own."""
+
+import os
+import select
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from farfield.board.simulated import SimulatedBoard
+from reference import marked
+from reference.planted import random_model
+
+DRIVER = Path(__file__).parents[2] / "capture_driver.py"
+_PATIENCE_S = 60
+
+
+class Listening:
+    """`farfield listen` as a process. Its stdout is read by the line; whatever it prints must come within a minute."""
+
+    def __init__(self, process, board):
+        self.process, self.board, self.lines = process, board, []
+        self._rest = b""
+
+    def until(self, *texts):
+        """Reads on to a line that holds all the texts, and gives it."""
+        until_s = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < until_s:
+            while b"\n" in self._rest:
+                line, _, self._rest = self._rest.partition(b"\n")
+                self.lines.append(line.decode())
+                if all(text in self.lines[-1] for text in texts):
+                    return self.lines[-1]
+            if select.select([self.process.stdout], [], [], 0.1)[0]:
+                data = os.read(self.process.stdout.fileno(), 65_536)
+                if not data:
+                    break
+                self._rest += data
+        raise AssertionError(f"never said {texts}; said {self.lines[-5:]}, {self._rest!r}, status {self.process.poll()}")
+
+    def heard_s(self, seconds):
+        """Lets it hear so much more: the board's clock is the machine's."""
+        time.sleep(seconds)
+
+    def send(self, number):
+        os.kill(self.pid, number)
+
+    def go_on(self):
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+
+    @property
+    def pid(self):
+        """Of the listener, also where it is run by strace."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(children[0]) if self.process.args[0] == "strace" else self.process.pid
+
+    def longest_ms(self, shape):
+        """Of the marked sound in its memory, now, and where."""
+        try:
+            with open(f"/proc/{self.pid}/mem", "rb") as memory, open(f"/proc/{self.pid}/maps") as maps:
+                return marked.longest_in_memory(memory, maps.read(), shape)
+        except PermissionError:
+            pytest.skip("the listener hides its memory from the user that runs it; looking into it takes root")
+
+
+@contextmanager
+def _listening(shape, *arguments, seconds=20, faults="none", before=(), frames=160):
+    sound = marked.sound(seconds, *shape)
+
+    def chunks():
+        return (sound[at : at + 1_000] for at in range(0, len(sound), 1_000))
+
+    with SimulatedBoard(chunks, *shape, frames=frames) as board:
+        command = [*before, sys.executable, str(DRIVER), faults, "listen", "--serial", board.port, "--json", *map(str, arguments)]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FARFIELD_")}
+        pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+        process = subprocess.Popen(command, env=environment, **pipes)
+        try:
+            yield Listening(process, board)
+        finally:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def listening():
+    return _listening
+
+
+@pytest.fixture
+def rejecting_model(tmp_path):
+    """A model that finds its word again and again, and a second look that never agrees."""
+    path = tmp_path / "never.safetensors"
+    random_model(1, smoothing_steps=3, refractory_ms=100, word_ms=300, threshold=0.6, word="never").save(path)
+    random_model(1, smoothing_steps=1, threshold=0.9999, word="never").save(tmp_path / "never.look.safetensors")
+    return path
+
+
+@pytest.fixture
+def layout(tmp_path):
+    """Makes a profile of so many microphones and references."""
+
+    def made(microphones, references):
+        table = f'name = "made"\ndescription = "for tests"\nrate = 16000\nchannels = {microphones + references}\n'
+        for n in range(microphones):
+            table += f"[[microphone]]\nchannel = {n}\nposition_mm = [{40.0 * n}, 0.0, 0.0]\n"
+        for n in range(references):
+            table += f"[[reference]]\nchannel = {microphones + n}\n"
+        (tmp_path / "made.toml").write_text(table)
+        return tmp_path / "made.toml"
+
+    return made

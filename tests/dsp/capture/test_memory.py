@@ -1,0 +1,148 @@
+"""The listener's memory after stop, mute and reject: no piece of the marked sound; what is planted there is found."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from farfield.capture import memory
+from farfield.errors import InputError
+
+LONG = os.environ.get("FARFIELD_LONG") == "1"
+long = pytest.mark.skipif(not LONG, reason="more of the same kind; set FARFIELD_LONG=1 to run it")
+
+MOST_MS = 80
+ARRAY = 2, 1  # microphones and references: every stage of the front end has something to hold
+NEVER = "--model", "snowboy"  # a word that a buzz does not sound like
+
+
+def after_mute_and_stop(run, shape):
+    """The longest stretches: listening, muted, listening again, and stopped."""
+    found = []
+    run.until('"type": "listening"')
+    run.heard_s(1.5)
+    found.append(run.longest_ms(shape))
+    run.send(signal.SIGUSR1)
+    run.until('"muted"')
+    found.append(run.longest_ms(shape))
+    run.send(signal.SIGUSR2)
+    run.until('"state": "listening"')
+    run.heard_s(1.0)
+    found.append(run.longest_ms(shape))
+    run.send(signal.SIGTERM)
+    run.until("over")
+    found.append(run.longest_ms(shape))
+    return found
+
+
+@pytest.mark.parametrize(("shape", "frames"), [pytest.param((1, 0), 1024, marks=long), (ARRAY, 160)])
+def test_after_mute_and_stop_nothing_is_left(listening, layout, shape, frames):
+    """Not one mark of a millisecond; and the same search finds the sound while it is there."""
+    with listening(shape, "--profile", layout(*shape), *NEVER, "--preroll-ms", 500, frames=frames) as run:
+        before, muted, again, stopped = after_mute_and_stop(run, shape)
+    assert before[0] > MOST_MS and again[0] > MOST_MS, (before, again)
+    assert muted[0] == 0 and stopped[0] == 0, (muted, stopped)
+
+
+@pytest.mark.parametrize(
+    ("fault", "shape", "frames", "ms"),
+    [
+        ("ring-stays", (1, 0), 160, MOST_MS),
+        ("chain-stays", ARRAY, 160, MOST_MS),
+        pytest.param("keeps-blocks", ARRAY, 160, 5, marks=long),
+        pytest.param("freed-stays", (1, 0), 1024, 5, marks=long),
+    ],
+)
+def test_what_is_left_after_mute_is_found(listening, layout, fault, shape, frames, ms):
+    """A ring that is not zeroed, an aligner that is not, blocks that somebody keeps, and an allocator that overwrites nothing."""
+    with listening(shape, "--profile", layout(*shape), *NEVER, "--preroll-ms", 500, faults=fault, frames=frames) as run:
+        run.until('"type": "listening"')
+        run.heard_s(1.0)
+        run.send(signal.SIGUSR1)
+        run.until('"muted"')
+        found = run.longest_ms(shape)
+    assert found[0] > ms, found
+
+
+@pytest.mark.parametrize(
+    ("fault", "shape"),
+    [
+        pytest.param("none", (1, 0), marks=long),
+        ("none", ARRAY),
+        pytest.param("ring-stays", (1, 0), marks=long),
+        ("aligner-stays", ARRAY),
+    ],
+)
+def test_after_a_rejected_candidate_nothing_is_left(listening, layout, rejecting_model, fault, shape):
+    """But for what is under way through the stages, which is shorter. Looked at right after each rejection."""
+    with listening(shape, "--profile", layout(*shape), "--model", rejecting_model, "--preroll-ms", 500,
+                   faults=f"pause-when-rejected,{fault}") as run:  # fmt: skip
+        found = []
+        for _ in range(20 if LONG else 3):
+            run.until("rejected")
+            found.append(run.longest_ms(shape))
+            run.go_on()
+    longest = max(found)
+    print(f"{shape}, {fault}: longest after a rejection {longest[0]:.1f} ms, {longest[1]}")
+    if fault == "none":
+        assert longest[0] < MOST_MS, longest
+    else:
+        assert longest[0] > MOST_MS, longest
+
+
+def test_the_ring_is_locked_and_left_out_of_core_dumps():
+    """As the kernel says: locked, not dumped, not handed to children. An ordinary piece of memory is none of it."""
+    held = memory.locked(100_000)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(held))
+    flags = vm_flags(address)
+    assert {"lo", "dd", "dc"} <= flags, flags
+    assert not {"lo", "dd", "dc"} & vm_flags(np.zeros(1_000_000).ctypes.data)
+
+
+def vm_flags(address):
+    inside = False
+    with open("/proc/self/smaps") as maps:
+        for line in maps:
+            first = line.split()[0]
+            if "-" in first and not first.endswith(":"):
+                start, end = (int(part, 16) for part in first.split("-"))
+                inside = start <= address < end
+            elif inside and line.startswith("VmFlags:"):
+                return set(line.split()[1:])
+    raise AssertionError(f"no mapping at {address:x}")
+
+
+def test_memory_that_may_not_be_locked_is_refused_in_one_line(monkeypatch):
+    class Refusing:
+        def mlock(self, *_):
+            ctypes.set_errno(12)
+            return -1
+
+    monkeypatch.setattr(memory, "_libc", Refusing())
+    with pytest.raises(InputError, match=r"100000 bytes .* cannot be locked .*ulimit -l"):
+        memory.locked(100_000)
+
+
+PROBE = """
+import os, resource, sys
+from farfield.capture import memory
+print(memory.overwrites_what_it_frees(), file=sys.stderr)
+memory.restart()
+print(memory.overwrites_what_it_frees(), os.environ.get("GLIBC_TUNABLES"), sys.argv[1:])
+memory.hide()
+print(resource.getrlimit(resource.RLIMIT_CORE)[0])
+"""
+
+
+def test_started_anew_what_is_freed_is_overwritten():
+    """The same arguments, the caller's own settings kept, and only once."""
+    environment = {name: value for name, value in os.environ.items() if name not in memory.ENVIRONMENT}
+    own = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}
+    ran = subprocess.run([sys.executable, "-c", PROBE, "one", "two"], env=environment | own, capture_output=True, text=True)
+    assert ran.stderr.split() == ["False", "True"], "before, and in the program as it was started again"
+    tunables = f"glibc.malloc.arena_max=2:{memory.ENVIRONMENT['GLIBC_TUNABLES']}"
+    assert ran.stdout.splitlines() == [f"True {tunables} ['one', 'two']", "0"]

@@ -1,0 +1,372 @@
+"""The store as its owner and its listener meet it: what is kept, for how long, who can read it, and what goes wrong."""
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from farfield.capture import Keeper
+from farfield.errors import InputError
+from farfield.store import Policy, Settings, Store, audit, read_receipt
+from farfield.store.utterance import sealed_path
+from reference.keeping import (
+    OPENING,
+    OWNER,
+    POLICY,
+    REVIEWERS,
+    Clock,
+    files,
+    keep,
+    leaves,
+    make_store,
+    marked,
+    mismatches,
+    traces,
+)
+
+
+def test_nothing_is_kept_without_consent(tmp_path):
+    store, _ = make_store(tmp_path, consents=())
+    keeper: Keeper = store
+    assert keeper.begin(OPENING) is None and "no consent" in keeper.why_not
+    store.give(["review", "train", "false-wake"], POLICY)
+    assert keep(store, marked(1)) == "" and list((tmp_path / "sealed").iterdir()) == []
+    store.give(["store"], POLICY)
+    assert keep(store, marked(1)) and store.why_not is None
+
+
+def test_the_owner_reads_what_was_said_and_the_device_cannot(tmp_path):
+    store, clock = make_store(tmp_path)
+    sound = marked(2, 1.5)
+    identity = keep(store, sound)
+    samples, known = store.read(identity, OWNER)
+    assert np.array_equal(samples, sound)
+    assert known == {
+        "id": identity, "at": "2026-11-25T09:30:00Z", "reported": False, "train": False, "word": "alexa", "score": 0.98,
+        "samples": len(sound), "word_start": 8_000, "word_end": 16_000, "epoch": 3, "start": 16_000, "end": 16_000 + len(sound),
+        "direction_deg": 45.0,
+    }  # fmt: skip
+    assert leaves(store)[-1] == {"what": "read", "at": int(clock().timestamp()), "utterance": identity}
+    with pytest.raises(InputError, match="does not open"):
+        store.read(identity, REVIEWERS)
+    held = b"".join(path.read_bytes() for path in files(tmp_path))
+    assert OWNER.private_bytes_raw() not in held and traces(tmp_path, sound) == []
+
+
+def test_each_secret_of_the_device_opens_nothing(tmp_path):
+    """Every 32 bytes of the store's files but for the sealed ones, as the owner's key and as the utterance's."""
+    store, _ = make_store(tmp_path)
+    identity = keep(store, marked(3))
+    body = sealed_path(tmp_path, identity).read_bytes()
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    from farfield.store.sealed import opened
+
+    with store.look() as database:
+        columns = database.execute("SELECT digest, signature, wrap FROM utterances JOIN wraps ON utterance = id").fetchone()
+    secrets = [path.read_bytes() for path in files(tmp_path) if path.parent == tmp_path and path.name != "records.db"]
+    tried = 0
+    for held in [*secrets, *map(bytes, columns)]:
+        for at in range(len(held) - 31):
+            tried += 1
+            with pytest.raises(InputError):
+                store.read(identity, X25519PrivateKey.from_private_bytes(held[at : at + 32]))
+            with pytest.raises(InputError):
+                opened(body, bytearray(held[at : at + 32]))
+    assert tried > 200
+
+
+def test_consent_that_is_withdrawn_while_somebody_speaks_keeps_nothing(tmp_path):
+    store, _ = make_store(tmp_path)
+    sealing = store.begin(OPENING)
+    sealing.write(marked(4))
+    other = Store(tmp_path)  # the command, beside the service
+    other.withdraw(["store"])
+    other.give(["store"], POLICY)
+    assert sealing.finish(20_000) == "" and "withdrawn" in store.why_not
+    assert store.utterances() == [] and mismatches(store) == []
+
+
+def test_an_abort_leaves_nothing_and_what_follows_does_nothing(tmp_path):
+    store, _ = make_store(tmp_path)
+    sealing = store.begin(OPENING)
+    sealing.write(marked(5))
+    sealing.abort()
+    sealing.write(marked(5))
+    assert sealing.finish(20_000) == "" and list((tmp_path / "sealed").iterdir()) == [] and store.utterances() == []
+    sealing = store.begin(OPENING)
+    assert sealing.finish(16_000) and sealing.finish(16_000) == ""
+    sealing.abort()
+    assert len(store.utterances()) == 1 and mismatches(store) == []
+
+
+def test_retention_is_counted_to_the_second_and_deletes(tmp_path):
+    store, clock = make_store(tmp_path, retention_days=2)
+    first = keep(store, marked(6))
+    clock.go(days=1)
+    second = keep(store, marked(7))
+    clock.go(days=1, seconds=-1)
+    assert store.expire() is None
+    clock.go(seconds=1)
+    assert store.expire().utterances == (first,)
+    assert [one.id for one in store.utterances()] == [second] and store.expire() is None
+    assert mismatches(store) == [] and audit.verify(store)[1] == []
+
+
+def test_withdrawing_takes_effect_on_what_is_stored(tmp_path):
+    store, clock = make_store(tmp_path, consents=("store", "review", "train"), sample_share=1.0)
+    for seed in range(3):
+        keep(store, marked(seed))
+    assert all(one.train for one in store.utterances())
+    store.withdraw(["train"])
+    store.give(["train"], POLICY)
+    assert not any(one.train for one in store.utterances()), "what was withdrawn is not given back by what comes later"
+    with store.look() as database:
+        assert database.execute("SELECT count(*) FROM wraps WHERE purpose = 'review'").fetchone() == (3,)
+    (tmp_path / "out").mkdir()
+    clock.go(days=1)
+    aliases = store.export_review(tmp_path / "out")
+    receipt = store.withdraw(["review"])
+    assert set(receipt.recalled) == set(aliases) and receipt.utterances == ()
+    with store.look() as database:
+        assert database.execute("SELECT count(*) FROM wraps WHERE purpose = 'review'").fetchone() == (0,)
+    receipt = store.withdraw(["store"])
+    assert len(receipt.utterances) == 3 and store.utterances() == [] and list((tmp_path / "sealed").iterdir()) == []
+    assert store.consented() == {"train"} and audit.verify(store)[1] == []
+
+
+def test_the_record_of_consents_only_grows(tmp_path):
+    import sqlite3
+
+    store, clock = make_store(tmp_path, consents=())
+    store.give(["store", "train"], POLICY)
+    clock.go(days=1)
+    store.give(["store"], Policy.of(b"another text", "8"))
+    store.withdraw(["store"])
+    told = [(one.purpose, one.given, one.policy.version if one.policy else None) for one in store.consents()]
+    assert told == [("store", True, "7"), ("train", True, "7"), ("store", True, "8"), ("store", False, None)]
+    assert store.consents()[0].policy == POLICY and store.consented() == {"train"}
+    for sql in ("DELETE FROM consents", "UPDATE consents SET given = 1"):
+        with store._records._open() as database, pytest.raises(sqlite3.IntegrityError, match="only appended"):
+            database.execute(sql)
+    for purposes in (["nonsense"], ["store", "nonsense"]):
+        with pytest.raises(InputError, match="wanted one of store, review, train, false-wake"):
+            store.give(purposes, POLICY)
+    assert store.consented() == {"train"}, "a purpose that does not exist gives none of them"
+
+
+def test_a_deletion_is_proven_by_a_signed_receipt(tmp_path):
+    store, _ = make_store(tmp_path)
+    kept = [keep(store, marked(seed)) for seed in range(3)]
+    receipt = store.delete(kept[:2])
+    signed = receipt.signed(store.device.signing)
+    assert read_receipt(signed, store.device.public) == receipt and receipt.utterances == tuple(kept[:2])
+    first, end = receipt.entries
+    assert [(leaf["what"], leaf["utterance"]) for leaf in leaves(store)[first:end]] == [("delete", one) for one in kept[:2]]
+    assert audit.verify(store, [receipt.checkpoint])[1] == []
+    for at in range(0, len(signed), 7):
+        with pytest.raises(InputError, match="receipt"):
+            read_receipt(signed[:at] + bytes([signed[at] ^ 1]) + signed[at + 1 :], store.device.public)
+    with pytest.raises(InputError, match="none is kept"):
+        store.delete([kept[2], kept[0]])
+    assert [one.id for one in store.utterances()] == kept[2:], "one that is not kept deletes none of them"
+
+
+def test_what_is_derived_is_sealed_too_and_goes_with_its_utterance(tmp_path):
+    store, _ = make_store(tmp_path)
+    identity = keep(store, marked(8))
+    store.attach(identity, "transcript", "send a message to nobody")
+    assert store.read(identity, OWNER)[1]["transcript"] == "send a message to nobody"
+    assert not any(b"message" in path.read_bytes() for path in files(tmp_path))
+    for kind in ("owner", "review", "no name", ""):
+        with pytest.raises(InputError, match="kind"):
+            store.attach(identity, kind, "x")
+    store.delete([identity])
+    with pytest.raises(InputError, match="none is kept"):
+        store.attach(identity, "transcript", "x")
+
+
+def test_a_false_wake_is_offered_by_its_owner_alone_and_with_a_consent_of_its_own(tmp_path):
+    store, _clock = make_store(tmp_path, consents=("store", "review"), sample_share=0.0)
+    identity = keep(store, marked(9))
+    for prepare, told in ((lambda: None, "no consent to false-wake"),
+                          (lambda: store.give(["false-wake"], POLICY), "reported first"),
+                          (lambda: store.report(identity), None)):  # fmt: skip
+        prepare()
+        if told:
+            with pytest.raises(InputError, match=told):
+                store.offer(identity, OWNER)
+    with pytest.raises(InputError, match="does not open"):
+        store.offer(identity, REVIEWERS)
+    store.offer(identity, OWNER)
+    store.offer(identity, OWNER)  # no second wrap
+    (tmp_path / "out").mkdir()
+    assert len(store.export_review(tmp_path / "out")) == 1
+    assert store.export_review(tmp_path / "out") == []
+    assert len(store.withdraw(["false-wake"]).recalled) == 1
+    assert audit.verify(store)[1] == []
+
+
+def test_another_owners_key_is_for_what_comes_and_other_reviewers_get_nothing_old(tmp_path):
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    store, _ = make_store(tmp_path, consents=("store", "review"), sample_share=1.0)
+    before, new = keep(store, marked(10)), X25519PrivateKey.generate()
+    settings = replace(store.settings(), owner=new.public_key(), reviewers=new.public_key())
+    again = Store.set_up(tmp_path, settings, clock=Clock())
+    assert again.settings() == settings and again.device.public == store.device.public
+    after = keep(again, marked(11))
+    assert again.read(before, OWNER) and again.read(after, new)
+    with pytest.raises(InputError, match="does not open"):
+        again.read(before, new)
+    with again.look() as database:
+        assert database.execute("SELECT utterance FROM wraps WHERE purpose = 'review'").fetchall() in ([], [(after,)])
+    assert audit.verify(again)[1] == []
+
+
+@pytest.mark.parametrize("name", ["retention_days", "sample_share", "sample_a_day", "sample_on_device", "epoch_days"])
+def test_settings_out_of_range_are_refused(name):
+    for value in (-1, 10**9):
+        with pytest.raises(InputError, match=f"{name.replace('_', '-')}: got {value}, wanted"):
+            Settings(OWNER.public_key(), **{name: value})
+
+
+def test_what_was_changed_is_not_read(tmp_path):
+    store, _ = make_store(tmp_path)
+    one, other = keep(store, marked(12)), keep(store, marked(13))
+    path = sealed_path(tmp_path, one)
+    body = path.read_bytes()
+    path.write_bytes(body[:-1] + bytes([body[-1] ^ 1]))
+    with pytest.raises(InputError, match="damaged or was changed"):
+        store.read(one, OWNER)
+    path.write_bytes(sealed_path(tmp_path, other).read_bytes())
+    with pytest.raises(InputError, match="damaged or was changed"):
+        store.read(one, OWNER)
+    path.write_bytes(body)
+    with store._records._open() as database:  # somebody who has the owner's public key and writes to the disk, but cannot sign
+        database.execute("UPDATE utterances SET at = at - 86400 WHERE id = ?", (one,))
+    with pytest.raises(InputError, match="not what the device signed"):
+        store.read(one, OWNER)
+    assert len([leaf for leaf in leaves(store) if leaf["what"] == "read"]) == 0
+
+
+FAULTS = {"write": ("os.write", 0), "middle of write": ("os.write", 5), "fsync": ("os.fsync", 0), "rename": ("os.rename", 0)}
+
+
+@pytest.mark.parametrize(("name", "after"), FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_a_disk_that_fails_keeps_nothing_says_so_and_goes_on(tmp_path, monkeypatch, name, after, number):
+    store, _ = make_store(tmp_path)
+    real, calls = getattr(os, name.removeprefix("os.")), []
+
+    def failing(*arguments, **named):
+        calls.append(name)
+        if len(calls) > after:
+            raise OSError(number, os.strerror(number))
+        return real(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(name, failing)
+        assert keep(store, marked(14)) == ""
+        assert os.strerror(number) in store.why_not and len(calls) > after
+    assert mismatches(store) == [] and store.utterances() == [] and audit.verify(store)[1] == []
+    assert keep(store, marked(15)) and store.why_not is None, "it goes on where the disk does"
+
+
+SMALL_DISK = """
+import sys
+from pathlib import Path
+sys.path[:0] = {path!r}
+from reference.keeping import OPENING, keep, make_store, marked, mismatches
+from farfield.store import audit
+import os, subprocess
+disk = Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", disk], check=True)
+store, clock = make_store(disk / "store")
+kept = []
+while store.why_not is None:
+    kept.append(keep(store, marked(len(kept), 2.0)))
+    assert len(kept) < 20
+print("full:", len(kept) - 1, kept[-1] == "", store.why_not)
+(disk / "filler").write_bytes(b"x" * 1)
+assert mismatches(store) == [] and audit.verify(store)[1] == [], mismatches(store)
+store.delete([kept[0]])
+assert keep(store, marked(1, 0.5))
+subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+print("read-only:", keep(store, marked(2)) == "", store.why_not)
+sealing = None
+subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+print("again:", bool(keep(store, marked(3, 0.1))), store.why_not)
+"""
+
+
+def test_a_real_disk_that_is_full_and_then_read_only(tmp_path):
+    """In a mount namespace of its own, where the system allows one."""
+    if subprocess.run(["unshare", "-Urm", "true"], capture_output=True).returncode:
+        pytest.skip("needs user namespaces")
+    script = SMALL_DISK.format(path=[p for p in sys.path if p])
+    ran = subprocess.run(
+        ["unshare", "-Urm", sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode == 0, ran.stderr
+    full, read_only, again = ran.stdout.splitlines()
+    assert full.startswith("full:") and "True" in full and ("No space left" in full or "full" in full.split("True")[1])
+    assert read_only.startswith("read-only: True") and "Read-only" in read_only
+    assert again == "again: True None"
+
+
+def test_what_a_dead_process_left_is_destroyed_and_what_a_living_one_writes_is_not(tmp_path):
+    store, _ = make_store(tmp_path)
+    kept = keep(store, marked(16))
+    living = store.begin(OPENING)
+    living.write(marked(17))
+    (tmp_path / "sealed" / "dead.partial").write_bytes(b"begun")
+    (tmp_path / "sealed" / "orphan.sealed").write_bytes(b"no record")
+    assert len(mismatches(store)) == 3
+    other = Store(tmp_path)
+    assert [one.id for one in other.utterances()] == [kept]
+    assert len(mismatches(store)) == 1, "the one that is being written"
+    assert living.finish(20_000) and mismatches(store) == []
+    sealed_path(tmp_path, kept).unlink()
+    assert len(mismatches(store)) == 1
+    store.expire()
+    assert mismatches(store) == [] and leaves(store)[-1]["why"] == "lost" and audit.verify(store)[1] == []
+
+
+def test_several_threads_keep_and_delete_at_once(tmp_path):
+    store, _ = make_store(tmp_path)
+    kept, deleted = [], []
+
+    def run(seed):
+        here = store if seed % 2 else Store(tmp_path)
+        for n in range(5):
+            kept.append(keep(here, marked(10 * seed + n, 0.05)))
+            if n % 2:
+                deleted.append(kept[-1])
+                here.delete([deleted[-1]])
+
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert "" not in kept and {one.id for one in store.utterances()} == set(kept) - set(deleted)
+    assert mismatches(store) == [] and audit.verify(store)[1] == []
+
+
+def test_a_folder_that_is_no_store_and_a_clock_without_a_zone_are_refused(tmp_path):
+    from datetime import datetime
+
+    with pytest.raises(InputError, match="is no store; set one up with"):
+        Store(tmp_path)
+    make_store(tmp_path)
+    with pytest.raises(TypeError, match="without a zone"):
+        Store(tmp_path, clock=lambda: datetime(2026, 1, 1)).utterances()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be set up"):
+        Store.set_up(tmp_path / "file", Settings(OWNER.public_key()))

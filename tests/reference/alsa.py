@@ -1,0 +1,110 @@
+"""A capture device and the host's clock in software: what was captured when is known, and faults are on request.
+
+Frame n of the device's own count, from its power-up on, holds n: its low 15 bits on channel 0, the rest on channel 1. So whatever
+is read tells where on the device's clock it belongs.
+"""
+
+import errno
+
+import numpy as np
+
+from farfield.alsa.pcm import DeviceError
+
+RATE = 16_000
+
+
+class HostClock:
+    """Time that goes by when it is told to, ns."""
+
+    def __init__(self, now_ns=10**15):
+        self.now_ns = now_ns
+
+    def __call__(self):
+        return self.now_ns
+
+
+class FakeDevice:
+    """Captures by a clock that is `ppm` fast; its memory holds `periods` and overruns once it is full.
+
+    jitter_ns(): how late a stamp is. steps: whether frames appear a period at a time. silent_overruns: it goes on with what is
+    new and says nothing of what it lost.
+    """
+
+    def __init__(
+        self, clock, *, ppm=0.0, period=160, periods=16, channels=2, steps=True, jitter_ns=lambda: 0, silent_overruns=False
+    ):
+        self.name, self.rate, self.channels, self.period, self.buffer = "fake", RATE, channels, period, period * periods
+        self._clock, self._born_ns, self._ppm, self._jitter = clock, clock(), ppm, jitter_ns
+        self._steps, self._is_silent = steps, silent_overruns
+        self._read_to = None  # on its own count; None while it does not capture
+        self.short_reads = None
+        self.stamps_when_asked = False  # as a driver without timestamps of its own
+        self.delayed_until_ns = 0  # what is captured before then arrives then
+        self.is_gone = False
+        self.closed = 0
+
+    def count(self, now_ns):
+        """Frames since power-up."""
+        return int((now_ns - self._born_ns) * RATE * (1 + self._ppm * 1e-6) // 1e9)
+
+    def _there(self):
+        if self.is_gone:
+            raise DeviceError("fake: No such device")
+
+    def _captured(self):
+        now = self._clock()
+        if now < self.delayed_until_ns:
+            return self._read_to
+        there = self.count(now)
+        return self._begun + (there - self._begun) // self.period * self.period if self._steps else there
+
+    def wakes_at(self):
+        """When a whole period will be waiting, and poll returns."""
+        frames = self._begun + (self._read_to - self._begun) // self.period * self.period + self.period
+        return self._born_ns + int(frames * 1e9 / (RATE * (1 + self._ppm * 1e-6))) + 1
+
+    def start(self):
+        self._there()
+        if self._read_to is None:
+            self._begun = self._read_to = self.count(self._clock())
+
+    def read(self):
+        self._there()
+        self.start()
+        waiting = self._captured() - self._read_to
+        if waiting >= self.buffer:
+            if not self._is_silent:
+                self._read_to = None
+                return -errno.EPIPE, b""
+            self._read_to += waiting - self.period
+            waiting = self.period
+        count = min(waiting, self.period, self.short_reads or self.period)
+        frames = np.arange(self._read_to, self._read_to + count)
+        self._read_to += count
+        samples = np.zeros((count, self.channels), "<i2")
+        samples[:, 0], samples[:, 1] = frames & 0x7FFF, frames >> 15 & 0x7FFF
+        return count, samples.tobytes()
+
+    def stamp(self):
+        """Frames that wait, and when the last of them had come."""
+        self._there()
+        waiting = self._captured() - self._read_to
+        done = self._read_to + waiting
+        at = self._born_ns + done * 1e9 / (RATE * (1 + self._ppm * 1e-6))
+        if self.stamps_when_asked or not self._steps or self._clock() < self.delayed_until_ns:
+            at = self._clock()
+        return min(waiting, self.buffer), int(min(at + self._jitter(), self._clock()))
+
+    def descriptors(self):
+        return []
+
+    def woken(self, events):
+        self._there()
+
+    def close(self):
+        self.closed += 1
+
+
+def numbers(block):
+    """The device's own count of each frame of a block."""
+    return block.samples[:, 0].astype(np.int64) + (block.samples[:, 1].astype(np.int64) << 15)
