@@ -33,6 +33,10 @@ class Afresh:
 
     def __init__(self, model: Model, slots: tuple[int, ...] = ()) -> None:
         self._scorer = model.scorer()
+        self._spelled = model.spelled
+        if self._spelled is not None:
+            self._spelling = self._spelled.kernel(model.network)
+            self._table = model.network["layers"][-1]["table"][0]
         self._stride = model.stride
         self._steps = model.smoothing_steps
         self._slots = slots
@@ -40,11 +44,23 @@ class Afresh:
     def p(self, features: NDArray[np.uint16]) -> float:
         """The largest probability over the last `smoothing_steps` steps; 0 where there is not one step.
 
-        features: uint16 (frames, 40). The oldest frames that make no whole step are left out, so that the newest is heard.
+        Where the model reads a spelling, that of both together. features: uint16 (frames, 40). The oldest frames that make no
+        whole step are left out, so that the newest is heard.
         """
         self._scorer.reset()
         scores = self._scorer.process(features[len(features) % self._stride :])
+        if self._spelled is not None:
+            return self._both(len(scores))
         return float(scores[-self._steps :].max(initial=0)) * self._scorer.output_scale
+
+    def _both(self, steps: int) -> float:
+        assert self._spelled is not None
+        logits = self._scorer.slot(self._spelled.phone_slot)
+        path = self._spelling.process(logits[len(logits) - min(steps, len(logits)) :])
+        if path is None:
+            return 0.0
+        index = self._spelled.index(int(self._scorer.slot(self._spelled.logit_slot).max()), path)
+        return (int(self._table[index + 128]) + 128) * self._scorer.output_scale
 
     def embedding(self) -> NDArray[np.float64]:
         """The mean over the frames that each of `slots` holds after `p`, side by side: float64 (channels of all,)."""
@@ -52,13 +68,18 @@ class Afresh:
 
 
 def trunk(model: Model) -> tuple[int, ...]:
-    """The hidden slots, whose content is the embedding: all that are written before the last convolution makes the logit.
+    """The hidden slots, whose content is the embedding: all from which the last convolution makes the word's logit.
 
     The last of them alone has half forgotten who spoke: a network learns to. ModelError: a network that has none.
     """
     layers = model.network["layers"]
-    last = max((n for n, layer in enumerate(layers) if layer["kind"] == "conv"), default=0)
-    slots = tuple(sorted({int(layer["target"]) for layer in layers[:last]}))
+    logit = model.spelled.logit_slot if model.spelled else None
+    read: set[int] = set()
+    for layer in reversed(layers):
+        makes_logit = not read and layer["kind"] == "conv" and logit in (None, layer["target"])
+        if makes_logit or layer["target"] in read:
+            read.add(int(layer["source"]))
+    slots = tuple(sorted(read - {0}))
     if not slots:
         raise ModelError(f"{model.word}: has no layer before the one that makes the score, wanted one to take an embedding from")
     return slots

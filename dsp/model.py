@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from farfield import kernels, microwakeword, modelfile
 from farfield.errors import ModelError
+from farfield.spelled import Spelled
 
 FEATURES = 40
 MODEL, LOOK = ".safetensors", ".look.safetensors"
@@ -39,6 +40,8 @@ class Model:
     second_look: None, or a network of more weights for the same word, which must agree before an event leaves. It is run over
     the 1.5 s before a candidate only, and its probability is the largest score of its last `smoothing_steps` steps: no mean is
     taken. It is a file of its own, which `save` does not write; `dataclasses.replace(model, second_look=None)` does without.
+
+    spelled: None, or how a second look's network is read that tells phones apart besides.
     """
 
     word: str
@@ -50,6 +53,7 @@ class Model:
     card: Mapping[str, Any]
     network: Mapping[str, Any] = field(repr=False)
     second_look: "Model | None" = field(default=None, repr=False)
+    spelled: Spelled | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not (isinstance(self.word, str) and 0 < len(self.word) <= 100 and self.word.isprintable()):
@@ -64,6 +68,8 @@ class Model:
             raise ModelError(f"card: got {type(self.card).__name__}, wanted an object")
         try:
             scorer = self.scorer()
+            if self.spelled is not None:
+                self.spelled.check(self.network)
         except (TypeError, ValueError, OverflowError) as error:
             raise ModelError(str(error)[:300]) from None
         if scorer.channels != FEATURES:
@@ -131,6 +137,8 @@ class Model:
     def fingerprint(self) -> str:
         """SHA-256 of the network alone, in hexadecimal: the same where every score is, whatever the thresholds and the card."""
         structure, tensors = self._parts()
+        if self.spelled is not None:
+            structure["spelling"] = self.spelled.as_json()
         digest = hashlib.sha256(json.dumps(structure, sort_keys=True).encode())
         for name in sorted(tensors):
             digest.update(f"{name} {tensors[name].dtype.str} {tensors[name].shape}".encode() + tensors[name].tobytes())
@@ -158,6 +166,8 @@ class Model:
             "detector": {name: getattr(self, name) for name in DETECTOR},
             "card": dict(self.card),
         }
+        if self.spelled is not None:
+            description["spelling"] = self.spelled.as_json()
         modelfile.write(path, description, tensors)
 
 
@@ -169,7 +179,9 @@ def from_bytes(data: bytes, name: str = "model") -> Model:
         detector = description["detector"]
         if not isinstance(detector, dict) or set(detector) != set(DETECTOR):
             raise ValueError(f"detector: wanted an object of {', '.join(DETECTOR)}")
-        return Model(word=description["word"], card=description["card"], network=network, **detector)
+        spelling = description.get("spelling")
+        spelled = None if spelling is None else Spelled.read(spelling, network)
+        return Model(word=description["word"], card=description["card"], network=network, spelled=spelled, **detector)
     except (TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{name}: {str(error)[:300]}") from None
 
@@ -197,6 +209,8 @@ def load_model(name_or_path: str | os.PathLike[str], *, second_look: bool = True
         model = from_bytes(modelfile.read_bytes(text), text)
     else:
         model = from_bytes(_shipped(text, MODEL).read_bytes(), text + MODEL)
+    if model.spelled is not None:
+        raise ModelError(f"{text}: spelling: only a second look reads one; wanted a listener, or this file as NAME{LOOK} beside one")
     look = load_second_look(text) if second_look else None
     try:
         return model if look is None else model.looked_over_by(look)

@@ -26,6 +26,7 @@ Metadata: one key, `farfield`, a JSON object.
                 probability it must exceed, the least time between two events, how long after the word's end the
                 decision falls, how long the word is. In a second look (NAME.look.safetensors beside NAME.safetensors):
                 the last steps of 1.5 s of which the largest score counts, the probability it must exceed; the rest unused
+    spelling    (may be missing) in a second look whose network tells phones apart besides: see `farfield.spelled.Spelled`
     card        a JSON object about where it comes from: author, licence, training_data (provenance), figures (measured
                 misses and false accepts), imported_from, whatever else is known
 

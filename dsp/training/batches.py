@@ -38,6 +38,7 @@ _LOOK_NEAREST = 0.5  # of those with what only sounds like it
 _LOOK_NEAR = 0.1  # of the segments without the word in a batch
 _LOOK_WEIGHT = 2.0  # of one of them, against one of the word
 _OTHER_WORD = 0.3  # of another word said in full
+PHONE_OUTPUTS = len(PHONES) + 1  # the last one for none of them
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,27 @@
 """From a trained network to the scorer's integers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from farfield.look import LOOK_FRAMES
 from farfield.model import Model
 from farfield.modelfile import quantise_multiplier, sigmoid_table
+from farfield.spelled import Spelled
 from farfield.training import network as design
 from farfield.training.network import Activation, Convolution, Depthwise, Network, weight_steps
 from farfield.training.segments import FEATURE_UNIT, INPUT_UNIT
 
 LOGIT_STEP = 0.1
+
+
+PHONE_STEP = 0.15
+_WITHIN = 10  # steps before the end of a stretch: in the last of them a phone is told apart some 0.1 s after it was said
+_OF_PHONES = 0.2  # of the phones' log likelihood, against the word's logit
+_SPREAD = 4.0  # by which both are divided, so that the table's 256 values resolve all of it
 
 
 def to_model(
@@ -24,44 +32,87 @@ def to_model(
     stricter: taken off every logit. Scores have 8 bits, so that all logits over 5.5 look alike: what is to be told apart must
     lie below.
     """
+    built = _Builder(network.shape.stride)
+    logit = built.trunk(network, LOGIT_STEP, lower=stricter)
+    return Model(word=word, network=built.finished(logit), card=card, **detector)
+
+
+def to_spelled_model(
+    network: Network,
+    phones: Network,
+    spellings: Sequence[Sequence[int]],
+    *,
+    word: str,
+    detector: Mapping[str, Any],
+    card: Mapping[str, Any],
+) -> Model:
+    """The int8 model of a second look and of a network that tells phones apart, side by side; and how both are read.
+
+    spellings: the word's phones as numbers of neighbours.PHONES. detector: as of `to_model`; its smoothing_steps say of how many
+    of the word's last logits the largest counts.
+    """
     shape = network.shape
-    multiplier, shift = quantise_multiplier(FEATURE_UNIT / INPUT_UNIT)
-    slots = [_slot(shape.first_kernel, design.FEATURES, -128)]
-    layers: list[dict[str, Any]] = []
-    step = design.INPUT_SCALE
-    source = 0
-
-    def join(integers: dict[str, Any], to: int, channel: int = 0) -> None:
-        layers.append({"source": source, "source_channel": channel, "target": to, "target_channel": channel} | integers)
-
-    frames = [max(kernels) for kernels in shape.blocks] + [shape.last]
-    slots.append(_slot(frames[0], shape.first, -128))
-    step_out = _step(network.first_out)
-    join(_convolution(network.first, step, step_out), 1)
-    source, step = 1, step_out
-    for index in range(len(shape.blocks)):
-        width = slots[source]["channels"]
-        slots.append(_slot(1, width, 0))
-        step_out = _step(network.depthwise_out[index])
-        for channel, integers in _depthwise(network.depthwise[index], step, step_out):
-            join(integers, source + 1, channel)
-        source, step = source + 1, step_out
-        slots.append(_slot(frames[index + 1], shape.channels, -128))
-        step_out = _step(network.pointwise_out[index])
-        join(_convolution(network.pointwise[index], step, step_out), source + 1)
-        source, step = source + 1, step_out
-    slots.append(_slot(1, 1, 0))
-    join(_convolution(network.last, step, LOGIT_STEP, lower=stricter), source + 1)
-    slots.append(_slot(1, 1, -128))
-    layers.append(
-        {"kind": "table", "source": source + 1, "source_channel": 0, "target": source + 2, "target_channel": 0}
-        | {"table": sigmoid_table(LOGIT_STEP, 0)}
+    if phones.shape.stride != shape.stride:
+        raise ValueError(f"phones: got a stride of {phones.shape.stride}, wanted {shape.stride}, the second look's")
+    built = _Builder(shape.stride)
+    logit = built.trunk(network, LOGIT_STEP, frames=int(detector["smoothing_steps"]))
+    logits = built.trunk(phones, PHONE_STEP, frames=LOOK_FRAMES // shape.stride)
+    spelled = Spelled(
+        logit_slot=logit,
+        phone_slot=logits,
+        spellings=[list(spelling) for spelling in spellings],
+        within=_WITHIN,
+        of_logit=round(256 / _SPREAD),
+        of_phones=round(256 / _SPREAD * _OF_PHONES * PHONE_STEP / LOGIT_STEP),
+        offset=0,
     )
-    quantiser = {"multiplier": int(multiplier) * 2, "shift": 32 - int(shift)}
-    while quantiser["multiplier"] >= 1 << 31:
-        quantiser = {"multiplier": quantiser["multiplier"] >> 1, "shift": quantiser["shift"] - 1}
-    built = {"stride": shape.stride, "quantiser": quantiser, "slots": slots, "layers": layers}
-    return Model(word=word, network=built, card=card, **detector)
+    return Model(word=word, network=built.finished(logit), card=card, spelled=spelled, **detector)
+
+
+class _Builder:
+    """A scorer's slots and layers, as trunks are added that all see the same features."""
+
+    def __init__(self, stride: int) -> None:
+        self._stride = stride
+        self._slots = [_slot(1, design.FEATURES, -128)]
+        self._layers: list[dict[str, Any]] = []
+
+    def trunk(self, network: Network, logit_step: float, *, lower: float = 0.0, frames: int = 1) -> int:
+        """Adds a network; the slot of its logits, which keeps the last `frames` of them. lower: taken off every logit."""
+        shape = network.shape
+        self._slots[0]["frames"] = max(self._slots[0]["frames"], shape.first_kernel)
+        looked_back = [max(kernels) for kernels in shape.blocks] + [shape.last]
+        step_out = _step(network.first_out)
+        source = self._joined(0, _slot(looked_back[0], shape.first, -128), _convolution(network.first, design.INPUT_SCALE, step_out))
+        step = step_out
+        for index in range(len(shape.blocks)):
+            step_out = _step(network.depthwise_out[index])
+            self._slots.append(_slot(1, self._slots[source]["channels"], 0))
+            for channel, integers in _depthwise(network.depthwise[index], step, step_out):
+                self._join(source, len(self._slots) - 1, integers, channel)
+            source, step = len(self._slots) - 1, step_out
+            step_out = _step(network.pointwise_out[index])
+            wider = _slot(looked_back[index + 1], shape.channels, -128)
+            source, step = self._joined(source, wider, _convolution(network.pointwise[index], step, step_out)), step_out
+        logits = _slot(frames, network.last.weight.shape[0], 0) | {"fill": -128 if frames > 1 else 0}
+        return self._joined(source, logits, _convolution(network.last, step, logit_step, lower=lower))
+
+    def finished(self, logit: int) -> dict[str, Any]:
+        """The network whose score is the probability of that slot's logit."""
+        self._joined(logit, _slot(1, 1, -128), {"kind": "table", "table": sigmoid_table(LOGIT_STEP, 0)})
+        multiplier, shift = quantise_multiplier(FEATURE_UNIT / INPUT_UNIT)
+        quantiser = {"multiplier": int(multiplier) * 2, "shift": 32 - int(shift)}
+        while quantiser["multiplier"] >= 1 << 31:
+            quantiser = {"multiplier": quantiser["multiplier"] >> 1, "shift": quantiser["shift"] - 1}
+        return {"stride": self._stride, "quantiser": quantiser, "slots": self._slots, "layers": self._layers}
+
+    def _joined(self, source: int, target: dict[str, int], integers: dict[str, Any]) -> int:
+        self._slots.append(target)
+        self._join(source, len(self._slots) - 1, integers)
+        return len(self._slots) - 1
+
+    def _join(self, source: int, target: int, integers: dict[str, Any], channel: int = 0) -> None:
+        self._layers.append({"source": source, "source_channel": channel, "target": target, "target_channel": channel} | integers)
 
 
 def _slot(frames: int, channels: int, zero: int) -> dict[str, int]:

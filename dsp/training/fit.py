@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 
 from farfield.training import network as design
-from farfield.training.batches import Batches, ListenerBatches, LookBatches, PhoneBatches, Pools
+from farfield.training.batches import PHONE_OUTPUTS, Batches, ListenerBatches, LookBatches, PhoneBatches, Pools
 from farfield.training.files import Kind, Pool, Progress
-from farfield.training.neighbours import PHONES
-from farfield.training.network import LISTENER, SECOND_LOOK, Network
+from farfield.training.network import LISTENER, SECOND_LOOK, SPELLER, Network
 
 ROUND = 250  # optimiser steps
 _WEIGHT_DECAY = 1e-2
@@ -47,15 +46,15 @@ def look_course(rounds: int) -> Course:
 
 
 def phones_course(rounds: int) -> Course:
-    """What a second look begins with; nothing of it is quantised."""
-    return Course(max(5, rounds // 2), 2e-3, ramp=0.0, quantise_from=1.0, average_from=0.85)
+    """A network that tells phones apart, from nothing."""
+    return Course(max(5, rounds), 2e-3, ramp=0.0, quantise_from=0.8, average_from=0.85)
 
 
 @dataclass(frozen=True)
 class Task:
     """A network to fit. left_out: the part that it may not know.
 
-    kind: `listener`; `look`, a second look; or `phones`, of which a second look keeps all but the outputs.
+    kind: `listener`; `look`, a second look; or `phones`, which a second look tells apart beside it.
     """
 
     left_out: int | None
@@ -72,8 +71,8 @@ class Task:
 
     def network(self, words: int) -> Network:
         """An unfitted one."""
-        shape = LISTENER if self.kind == "listener" else SECOND_LOOK
-        return Network(shape, len(PHONES) + 1 if self.kind == "phones" else words)
+        shape = {"listener": LISTENER, "look": SECOND_LOOK, "phones": SPELLER}[self.kind]
+        return Network(shape, PHONE_OUTPUTS if self.kind == "phones" else words)
 
 
 def fit_all(folder: Path, words: int, parts: Sequence[int | None], rounds: int, seed: int, progress: Progress) -> None:
@@ -81,7 +80,7 @@ def fit_all(folder: Path, words: int, parts: Sequence[int | None], rounds: int, 
 
     Runs on all processors, a network on each; what each becomes does not depend on how many there are.
     """
-    kinds = [["listener", "phones"] if _told(folder) else ["listener"], ["look"]]
+    kinds = [["listener", "phones"] if knows_phones(folder) else ["listener"], ["look"]]
     stages = [[Task(left_out, kind) for kind in stage for left_out in parts] for stage in kinds]
     total = sum(task.course(rounds).rounds for stage in stages for task in stage)
     done = 0
@@ -129,9 +128,6 @@ def fit(task: Task, folder: Path, words: int, rounds: int, seed: int, done: Call
         batches = PhoneBatches(Pool(folder, Kind("told"), parts))
     elif task.kind == "look":
         batches = LookBatches(pools, load_network(folder, Task(task.left_out), words))
-        if _told(folder):
-            taught = load_network(folder, Task(task.left_out, "phones"), words).state_dict()
-            net.load_state_dict(taught | {name: value for name, value in net.state_dict().items() if name.startswith("last.")})
     seeds = [seed, 0 if task.left_out is None else task.left_out + 1]
     net = go_over(net, batches, course, path.with_suffix(".state"), seeds, done)
     part = path.with_suffix(".part")
@@ -139,8 +135,8 @@ def fit(task: Task, folder: Path, words: int, rounds: int, seed: int, done: Call
     part.replace(path)
 
 
-def _told(folder: Path) -> bool:
-    """Whether there are segments whose phones are known."""
+def knows_phones(folder: Path) -> bool:
+    """Whether there are segments whose phones are known, and so networks that tell phones apart."""
     return any(folder.glob(f"{Kind('told').name}-*-ends.npy"))
 
 

@@ -89,6 +89,11 @@ def pronounced(text: str) -> tuple[int, ...]:
     return tuple(PHONES.index(phone) for word in text.lower().replace("-", " ").split() for phone in _flat(_said(word)[0]))
 
 
+def spellings(text: str) -> list[list[int]]:
+    """Every way in which the lexicon says the text, as numbers of PHONES. InputError as for near_misses."""
+    return [[PHONES.index(phone) for phone in _flat(sound)] for sound in dict.fromkeys(_sounds(text))]
+
+
 # --- how words sound
 
 

@@ -44,6 +44,9 @@ LISTENER = Shape(first=40, channels=64, blocks=((5,), (5, 9), (7, 11), (9, 13), 
 SECOND_LOOK = Shape(first=64, channels=128, blocks=((5,), (5, 9), (7, 11), (9, 13), (11, 19)), last=5)
 """Looks once more at what the listener takes for its word: 96,000 weights, run for 1.5 s of features at a time."""
 
+SPELLER = Shape(first=64, channels=160, blocks=((5,), (5, 9), (7, 11), (9, 13), (11, 19)), last=5)
+"""Tells which phones were said in what a second look sees."""
+
 
 class _Rounded(torch.autograd.Function):
     """Rounded to whole steps between two bounds; the gradient passes where nothing was clipped."""

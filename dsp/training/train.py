@@ -21,8 +21,9 @@ from farfield.training import augment, export, measure
 from farfield.training.batches import LOOK_STEPS
 from farfield.training.clips import word_span
 from farfield.training.files import PER_FILE, Counts, Progress, make_segments
-from farfield.training.fit import ROUND, Task, fit_all, load_network
+from farfield.training.fit import ROUND, Task, fit_all, knows_phones, load_network
 from farfield.training.material import PARTS, Collection, Phrase, collect
+from farfield.training.neighbours import spellings
 from farfield.training.network import weight_count
 
 WAKES_PER_HOUR = 0.1
@@ -31,7 +32,7 @@ _ALONE_PER_HOUR = 0.5  # for a listener without its second look, which at the ra
 STRICTER = (0.0, 3.0)
 """Taken off the logits in turn, so that the scores' 8 bits resolve what lies around the threshold."""
 _ROOMS_TO_MEASURE = 30
-_LOOK_LOWER = (2.0, 4.0)  # off a second look's logits, for the same reason
+_LOOK_LOWER = (2.0, 4.0)  # off the logits of a second look that reads no spelling, for the same reason
 _LAXEST = 0  # of STRICTER: what a second look may be put behind
 
 
@@ -127,6 +128,8 @@ def finish(
 ) -> Trained:
     """The model of one word, measured on everybody by networks that did not know them."""
     word, words = recipe.phrases[number].word, len(recipe.phrases)
+    spelled = spellings(word) if knows_phones(work) else []
+    looks_lower = (0.0,) if spelled else _LOOK_LOWER
     ends = [word_span(clip.samples) for clip in material.positives[number]]
     draft: dict[str, Any] = {
         "smoothing_steps": 4,
@@ -143,7 +146,10 @@ def finish(
     def look(left_out: int | None, lower: float, threshold: float, card: Mapping[str, Any]) -> Model:
         net = load_network(work, Task(left_out, "look"), words).of_word(number)
         own = draft | {"smoothing_steps": LOOK_STEPS, "threshold": threshold}
-        return export.to_model(net, word=word, detector=own, card=card, stricter=lower)
+        if not spelled:
+            return export.to_model(net, word=word, detector=own, card=card, stricter=lower)
+        phones = load_network(work, Task(left_out, "phones"), words)
+        return export.to_spelled_model(net, phones, spelled, word=word, detector=own, card=card)
 
     heard = [measure.streams(material.held_out(part, number), _other_words(material, number, part), rooms, recipe.seed + part)
              for part in range(PARTS)]  # fmt: skip
@@ -153,12 +159,12 @@ def finish(
     plain = listener(None, 0.0, draft, {})
     alone, alone_found = measure.choose(variants, plain, WAKES_PER_HOUR)
     kinds = sorted({_LAXEST, alone.variant})
-    of = [scores for lower in _LOOK_LOWER for scores in zip(*(
+    of = [scores for lower in looks_lower for scores in zip(*(
         measure.looked([variants[kind][part] for kind in kinds], replace(plain, second_look=look(part, lower, 0.5, {})))
         for part in range(PARTS)
     ), strict=True)]  # fmt: skip
     both, both_found = measure.choose_look(of, plain, WAKES_PER_HOUR)
-    lower = _LOOK_LOWER[both.variant // len(kinds)]
+    lower = looks_lower[both.variant // len(kinds)]
     helps = both_found.miss < alone_found.miss
     variant = kinds[both.variant % len(kinds)] if helps else alone.variant
     # By itself the listener is this one, not the one that would be better by itself.
@@ -171,8 +177,10 @@ def finish(
         "figures": _measured_on(recipe, material, number) | measure.as_card(alone_found),
         "calibration": measure.calibration(variants[variant], plain, alone),
     }
+    looking = [load_network(work, Task(None, "look"), words).of_word(number)]
+    looking += [load_network(work, Task(None, "phones"), words)] if spelled else []
     look_card = common | {
-        "weights": weight_count(load_network(work, Task(None, "look"), words).of_word(number)),
+        "weights": sum(map(weight_count, looking)),
         "listener": _reading(both, both_found),
         "figures": _measured_on(recipe, material, number) | measure.as_card(both_found),
         "calibration": measure.calibration(of[both.variant], plain, both),

@@ -390,6 +390,6 @@ def test_what_cannot_be_fitted_is_one_line(farfield, voices, tmp_path):
 
 def test_a_planted_network_without_a_trunk_is_refused():
     model = Planted([255])
-    model.network = {"layers": [{"kind": "conv", "target": 1}]}
+    model.network = {"layers": [{"kind": "conv", "source": 0, "target": 1}]}
     with pytest.raises(ModelError, match="planted: has no layer before the one that makes the score"):
         trunk(model)

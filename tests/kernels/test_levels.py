@@ -16,7 +16,7 @@ from farfield import kernels as farfield_kernels
 from reference.networks import networks
 
 LEVELS = farfield_kernels.levels()
-CLASSES = ("RealFFT", "Aligner", "EchoCanceller", "Beamformer", "DirectionFinder", "Features", "Scorer")
+CLASSES = ("RealFFT", "Aligner", "EchoCanceller", "Beamformer", "DirectionFinder", "Features", "Scorer", "Spelling")
 STUBS = Path(farfield_kernels.__file__).with_suffix(".pyi")
 
 
@@ -35,7 +35,8 @@ def test_each_level_can_be_forced(level):
     assert done.returncode == 0, done.stderr
     named, modules = done.stdout.splitlines()
     assert named == level
-    wanted = sorted(f"farfield.kernels.{level}.{m}" for m in ("align", "beam", "direction", "echo", "features", "fft", "scorer"))
+    kernels = ("align", "beam", "direction", "echo", "features", "fft", "scorer", "spelling")
+    wanted = sorted(f"farfield.kernels.{level}.{m}" for m in kernels)
     assert modules.split() == wanted
 
 
@@ -117,6 +118,7 @@ EXAMPLES = {
             "multiplier": np.array([1 << 30], np.int32), "shift": np.zeros(1, np.int8), "away_from": 1,
         }],
     },
+    "Spelling": {"spellings": [[0, 1], [2]], "outputs": 4, "within": 3},
 }  # fmt: skip
 
 

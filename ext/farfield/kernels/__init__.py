@@ -22,6 +22,7 @@ _MODULES = {
     "DirectionFinder": "direction",
     "Features": "features",
     "Scorer": "scorer",
+    "Spelling": "spelling",
 }
 # from the plainest to the fastest; `checked` is for tests and is never picked by itself
 _ORDER = ("base", "v3", "v4", "neon", "dotprod")

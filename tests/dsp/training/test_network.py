@@ -36,11 +36,11 @@ def seen(raw):
     return np.minimum((raw.astype(np.int64) * 10 * 255 * 2 + 256 * 26) // (256 * 26 * 2), 255).astype(np.uint8)
 
 
-def settled_network(seed, shape=design.LISTENER):
+def settled_network(seed, shape=design.LISTENER, outputs=1):
     """Random weights; ranges and normalisations as of 80 batches; logits of a few units around 0; quantised."""
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    net = design.Network(shape)
+    net = design.Network(shape, outputs)
     with torch.no_grad():
         net.train()
         for _ in range(80):
@@ -172,3 +172,21 @@ def test_a_word_of_several_becomes_a_network_of_its_own():
         net.eval()
         net.quantise()
         assert torch.equal(net.of_word(2)(some)[0], net(some)[2]) and net(some).std() > 0
+
+
+def test_a_second_look_and_the_phones_beside_it_say_what_each_says_alone():
+    """In one file: the same score at every step, and the phones' logits, rounded, within a step of what the network says."""
+    word, random = settled_network(0, design.SECOND_LOOK)
+    phones, _ = settled_network(1, design.SPELLER, outputs=6)
+    settings = SETTINGS | {"smoothing_steps": 2}
+    both = export.to_spelled_model(word, phones, [[0, 1, 4]], word="word", detector=settings, card={})
+    raw = wandering(random, 150)
+    scorer, alone = both.scorer(), export.to_model(word, word="word", detector=settings, card={}).scorer()
+    assert np.array_equal(scorer.process(raw), alone.process(raw))
+    with torch.no_grad():
+        wanted = phones(batch(seen(raw)[None]), True)[:, 0].numpy().T / export.PHONE_STEP
+    got = scorer.slot(both.spelled.phone_slot)
+    assert got.shape == wanted.shape == (50, 6) and np.abs(got - wanted.clip(-128, 127)).mean() < 0.5
+    assert np.abs(np.roll(got, 1, axis=0) - wanted.clip(-128, 127)).mean() > 1
+    lately = scorer.slot(both.spelled.logit_slot)
+    assert lately.shape == (2, 1) and lately[-1] == alone.slot(2 + 2 * len(word.shape.blocks))  # the slot before the score's
