@@ -111,7 +111,7 @@ def test_a_second_look_hears_what_the_listener_has_just_heard(monkeypatch):
             asked.append(torch.zeros(2, len(seen), 10, requires_grad=True))
             return asked[-1]
 
-    made = batches.LookBatches(batches.Pools(words, near, others), Judge(), range(2))
+    made = batches.LookBatches(batches.Pools(words, near, others), Judge())
     monkeypatch.setattr(batches, "_mask", lambda seen, random: None)
     monkeypatch.setattr(batches, "warped", lambda seen, pivots, random: torch.from_numpy(seen))
     for n in range(12):
@@ -135,30 +135,6 @@ def test_a_second_look_hears_what_the_listener_has_just_heard(monkeypatch):
         assert (last[0, :yes] == 1).all() and (last[1, :yes] == -1).all()
         assert (last[0, yes : yes + like] == -1).all() and (last[1, yes : yes + like] == 0).all()
         assert (last[1, yes + like : 2 * yes + like] == 1).all() and (last[1, 2 * yes + like :] == -1).all()
-
-
-def test_a_words_own_batches_hold_the_word_and_what_is_none(monkeypatch):
-    """Its own segments alone say yes; other words, its own near-misses, speech and the hardest of the speech say no."""
-    end = 2 * RATE
-    words = [Planted({n: 10 + word for n in range(40)}, ends=end) for word in range(3)]
-    near = [Planted({n: 50 + word for n in range(40)}) for word in range(3)]
-    hard_at = design.LISTENER.field - 1 + 9 * design.LISTENER.stride
-    others = Planted({4: hard_at, 7: hard_at}, count=60)
-    monkeypatch.setattr(batches, "NEGATIVES", 20)
-    monkeypatch.setattr(batches, "_HARDEST", 2 / 60)
-    monkeypatch.setattr(batches.Hardest, "__init__", planted_least(batches.Hardest.__init__))
-    seen = []
-    monkeypatch.setattr(batches, "batch_loss", lambda net, batch, ramped, random: seen.append(batch))
-    made = batches.WordBatches(batches.Pools(words, near, others), Judge(), 1)
-    made.loss(None, 1.0, np.random.default_rng(0))
-    (batch,) = seen
-    marked = batch.seen[:, :, 0].argmax(1)
-    is_word, own = batch.ends != segments.NO_WORD, batch.word == 0
-    assert own.sum() == 48 and (marked[own] == 11).all() and is_word[own].all()
-    rest = marked[~own]
-    assert ((rest == 10) | (rest == 12)).sum() == 24 and (rest == 51).sum() == batches.NEAR
-    assert (rest == hard_at).sum() >= 10 and len(rest) == 24 + batches.NEAR + 20
-    assert not is_word[~own & (marked != 10) & (marked != 12)].any()
 
 
 def planted_least(init):

@@ -8,17 +8,19 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("pyroomacoustics")
 
-from farfield.training import files, fit, segments  # noqa: E402
+from farfield.training import batches, files, fit, segments  # noqa: E402
 from farfield.training import network as design  # noqa: E402
 from reference.sounds import quiet, silent, simple_material, tone  # noqa: E402
 
 LISTENER = fit.Task(None)
+COUNTS = files.Counts(18, 12, 12, 18)
 
 
 def two_words():
     second = np.concatenate([quiet(0.3), tone(2_000, 0.5), quiet(0.4)])
     first = simple_material().words[0]
-    return simple_material(words=[first, segments.Word([segments.Said(second, 4_800, 12_800)], [])])
+    told = [segments.Told(second, (1, 2)), segments.Told(tone(200, 1.0), (3,))]
+    return simple_material(words=[first, segments.Word([segments.Said(second, 4_800, 12_800)], [])], told=told)
 
 
 class Killed(Exception):
@@ -38,25 +40,18 @@ def killed_after(times):
     return done
 
 
-def before(task):
-    """What must have been fitted before it."""
-    known = [fit.Task(task.left_out)] if task.look or task.word is not None else []
-    if task.look and task.word is not None:
-        known += [fit.Task(task.left_out, look=True), fit.Task(task.left_out, word=task.word)]
-    return known
+TASKS = [LISTENER, fit.Task(1), fit.Task(None, "look"), fit.Task(1, "look"), fit.Task(None, "phones"), fit.Task(1, "phones")]
 
 
-@pytest.mark.parametrize(
-    "task", [LISTENER, fit.Task(1), fit.Task(None, look=True), fit.Task(1, word=1), fit.Task(None, look=True, word=0)]
-)
+@pytest.mark.parametrize("task", TASKS)
 def test_fitting_resumed_is_fitting_uninterrupted(tiny, tmp_path, task):
     """Killed after its first rounds and taken up again: the same weights to the bit."""
     states = []
     for name, kills in (("straight", ()), ("killed", (1, 2))):
         folder = tmp_path / name
-        files.make_segments([two_words(), two_words()], folder, files.Counts(12, 12, 12), 3, silent)
-        for known in before(task):
-            fit.fit(known, folder, 2, 5, 3, silent)
+        files.make_segments([two_words(), two_words()], folder, COUNTS, 3, silent)
+        if task.kind == "look":  # for its listener says what is hard
+            fit.fit(fit.Task(task.left_out), folder, 2, 5, 3, silent)
         for times in kills:
             with pytest.raises(Killed):
                 fit.fit(task, folder, 2, 5, 3, killed_after(times))
@@ -70,35 +65,46 @@ def test_fitting_resumed_is_fitting_uninterrupted(tiny, tmp_path, task):
     assert task.file(tmp_path / "straight").stat().st_mtime_ns == stamp and told == [task.course(5).rounds]
 
 
-def test_all_is_fitted_and_told(tiny, tmp_path):
-    files.make_segments([two_words()] * 3, tmp_path, files.Counts(18, 18, 18), 3, silent)
+@pytest.mark.parametrize("known", [True, False])
+def test_all_is_fitted_and_told(tiny, tmp_path, known):
+    """Where no phones are known, nothing learns to tell them apart."""
+    material = two_words() if known else replace(two_words(), told=[])
+    files.make_segments([material] * 3, tmp_path, COUNTS, 3, silent)
+    assert fit.knows_phones(tmp_path) == known
     told = []
     fit.fit_all(tmp_path, 2, [0, None], 4, 3, lambda *what: told.append(what))
-    tasks = [fit.Task(part, look, word) for part in (0, None) for look in (False, True) for word in (None, 0, 1)]
-    assert all(task.file(tmp_path).is_file() for task in tasks)
+    kinds = {"listener": (design.LISTENER, 2), "look": (design.SECOND_LOOK, 2)}
+    kinds |= {"phones": (design.SPELLER, batches.PHONE_OUTPUTS)} if known else {}
+    tasks = [fit.Task(part, kind) for part in (0, None) for kind in kinds]
+    assert sorted(tmp_path.glob("*.pt")) == sorted(task.file(tmp_path) for task in tasks)
     assert told[-1] == ("fit", *[sum(task.course(4).rounds for task in tasks)] * 2)
     for task in tasks:
         net = fit.load_network(tmp_path, task, 2)
-        assert net.shape == (design.SECOND_LOOK if task.look else design.LISTENER)
-        assert net.last.weight.shape[0] == (2 if task.word is None else 1)
-        assert torch.equal(net.of_word(0).last.weight[0], net.last.weight[0])
+        assert (net.shape, net.last.weight.shape[0]) == kinds[task.kind]
 
 
-def test_a_words_own_network_begins_with_what_all_have_taught(tiny, tmp_path, monkeypatch):
-    """Before its first step it is the word's part of the joint one."""
-    files.make_segments([two_words()] * 2, tmp_path, files.Counts(12, 12, 12), 3, silent)
-    fit.fit(LISTENER, tmp_path, 2, 4, 3, silent)
-    began = []
-    monkeypatch.setattr(fit, "go_over", lambda net, *rest: began.append(net) or net)
-    fit.fit(fit.Task(None, word=1), tmp_path, 2, 4, 3, silent)
-    joint = fit.load_network(tmp_path, LISTENER, 2)
-    assert torch.equal(began[0].last.weight[0], joint.last.weight[1])
-    assert torch.equal(began[0].first.weight, joint.first.weight)
+def test_phones_are_learnt(tiny, tmp_path, monkeypatch):
+    """Two tones that stand for two phones: after a short course the likeliest outputs are what was played, in its order."""
+    monkeypatch.setattr(fit, "ROUND", 40)
+    monkeypatch.setattr(batches, "TOLD", 16)
+    low, high = (np.concatenate([quiet(0.1), tone(hertz, 0.4), quiet(0.1)]) for hertz in (400, 2_500))
+    both = simple_material(told=[segments.Told(low, (3,)), segments.Told(high, (9,)), segments.Told(np.r_[low, high], (3, 9))])
+    files.make_segments([both] * 2, tmp_path, files.Counts(12, 12, 12, 120), 3, silent)
+    task = fit.Task(None, "phones")
+    fit.fit(task, tmp_path, 1, 8, 3, silent)
+    seen, phones = files.Pool(tmp_path, files.Kind("told"), [0, 1]).take(np.arange(24))
+    with torch.no_grad():
+        best = fit.load_network(tmp_path, task, 1)(torch.from_numpy(seen), True).argmax(0).numpy()
+    blank = batches.PHONE_OUTPUTS - 1
+    heard = [[int(x) for n, x in enumerate(row) if x != blank and (n == 0 or x != row[n - 1])] for row in best]
+    wanted = [[int(x) for x in row if x != segments.NO_WORD] for row in phones]
+    assert {phone for row in wanted for phone in row} == {3, 9}
+    assert sum(got == said for got, said in zip(heard, wanted, strict=True)) >= 12, (heard, wanted)
 
 
 def test_what_may_not_be_known_is_not_read(tiny, tmp_path, monkeypatch):
     """A network that leaves a part out is the same whatever lies in that part's files."""
-    files.make_segments([simple_material()] * 3, tmp_path, files.Counts(18, 18, 18), 3, silent)
+    files.make_segments([simple_material()] * 3, tmp_path, files.Counts(18, 18, 18, 18), 3, silent)
     fit.fit(fit.Task(1), tmp_path, 1, 4, 3, silent)
     before = fit.Task(1).file(tmp_path).read_bytes()
     for path in tmp_path.glob("*-1-*-seen.npy"):
@@ -117,7 +123,7 @@ def test_what_may_not_be_known_is_not_read(tiny, tmp_path, monkeypatch):
 
 def test_courses_ramp_quantise_and_average():
     for rounds in (4, 24, 500):
-        for course in (fit.listener_course(rounds), fit.look_course(rounds), fit.word_course(rounds)):
+        for course in (fit.listener_course(rounds), fit.look_course(rounds), fit.phones_course(rounds)):
             assert 0 < int(course.rounds * course.average_from) < course.rounds, "something is averaged, and not all"
             assert course.quantise_from <= course.average_from, "only what is quantised is averaged"
             assert replace(course, rounds=1) != course
