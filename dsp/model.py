@@ -210,7 +210,9 @@ def load_model(name_or_path: str | os.PathLike[str], *, second_look: bool = True
     else:
         model = from_bytes(_shipped(text, MODEL).read_bytes(), text + MODEL)
     if model.spelled is not None:
-        raise ModelError(f"{text}: spelling: only a second look reads one; wanted a listener, or this file as NAME{LOOK} beside one")
+        raise ModelError(
+            f"{text}: spelling: only a second look reads one; wanted a listener, or this file as NAME{LOOK} beside one"
+        )
     look = load_second_look(text) if second_look else None
     try:
         return model if look is None else model.looked_over_by(look)

@@ -83,7 +83,9 @@ class _Builder:
         self._slots[0]["frames"] = max(self._slots[0]["frames"], shape.first_kernel)
         looked_back = [max(kernels) for kernels in shape.blocks] + [shape.last]
         step_out = _step(network.first_out)
-        source = self._joined(0, _slot(looked_back[0], shape.first, -128), _convolution(network.first, design.INPUT_SCALE, step_out))
+        source = self._joined(
+            0, _slot(looked_back[0], shape.first, -128), _convolution(network.first, design.INPUT_SCALE, step_out)
+        )
         step = step_out
         for index in range(len(shape.blocks)):
             step_out = _step(network.depthwise_out[index])

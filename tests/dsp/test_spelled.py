@@ -144,7 +144,7 @@ def test_what_reads_no_spelling_is_refused(changes, words):
 
 @pytest.mark.parametrize("given_", [None, [], "x", {}])
 def test_what_is_no_object_is_refused(given_):
-    with pytest.raises(ValueError, match="spelling: got .* wanted an object"):
+    with pytest.raises(ValueError, match=r"spelling: got .* wanted an object"):
         Spelled.read(given_, network(0))
 
 
