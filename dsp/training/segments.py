@@ -95,7 +95,7 @@ def sounding_like(material: Material, word: int, random: np.random.Generator) ->
 def told(material: Material, random: np.random.Generator) -> tuple[NDArray[np.int16], tuple[int, ...]]:
     """Samples (int16, FRAMES) of which every phone is known, and those: clips one after the other as far as they fit."""
     track = np.zeros(FRAMES, np.float32)
-    at, phones = int(random.uniform(0, 0.2) * RATE), ()
+    at, phones = int(random.uniform(0, 0.2) * RATE), tuple[int, ...]()
     while True:
         one = material.told[random.integers(len(material.told))]
         clip, _ = _another_voice(one.samples, random)
