@@ -20,7 +20,7 @@ LOGIT_STEP = 0.1
 
 PHONE_STEP = 0.15
 _WITHIN = 10  # steps before the end of a stretch: in the last of them a phone is told apart some 0.1 s after it was said
-_OF_PHONES = 0.2  # of the phones' log likelihood, against the word's logit
+_OF_PHONES = 0.15  # of the phones' log likelihood, against the word's logit
 _SPREAD = 4.0  # by which both are divided, so that the table's 256 values resolve all of it
 
 
