@@ -255,7 +255,7 @@ def test_what_was_changed_is_not_read(tmp_path):
     assert len([leaf for leaf in leaves(store) if leaf["what"] == "read"]) == 0
 
 
-FAULTS = {"write": ("os.write", 0), "middle of write": ("os.write", 5), "fsync": ("os.fsync", 0), "rename": ("os.rename", 0)}
+FAULTS = {"write": ("os.write", 0), "middle of write": ("os.write", 2), "fsync": ("os.fsync", 0), "rename": ("os.rename", 0)}
 
 
 @pytest.mark.parametrize(("name", "after"), FAULTS.values(), ids=FAULTS)
