@@ -20,7 +20,7 @@ CREATE TABLE age (
     boot TEXT NOT NULL, up INTEGER NOT NULL) STRICT;
 """
 _SECOND = 1_000_000_000
-_OFTEN = 600 * _SECOND  # a machine that is cut off takes back this much of its uptime, at most
+_OFTEN = 600 * _SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,10 @@ class Ageing:
         self._begun, self._known = min(self._begun, self._clock), self._clock
 
     def write(self, anyway: bool) -> None:
-        """Keep the age: `anyway`, or when it has not been kept for some time."""
+        """Keep the age: `anyway`, or when it has not been kept for ten minutes.
+
+        What passed since is lost where the machine restarts and its clock cannot tell.
+        """
         if anyway or self._is_due:
             self._database.execute("UPDATE age SET begun = ?, age = ?, clock = ?, boot = ?, up = ?",
                                    (self._begun, self._age, self._known, *self._uptime))  # fmt: skip

@@ -259,7 +259,10 @@ class Store:
         return self._erase(chosen, "owner")
 
     def expire(self) -> Receipt | None:
-        """Destroy what is past its retention, and what a process that died left; None without any. A service calls it hourly."""
+        """Destroy what is past its retention, and what a process that died left; None without any.
+
+        A service calls it when it starts and at least hourly.
+        """
         self._recovered = False
 
         def chosen(change: Change) -> tuple[list[str], list[str]]:

@@ -5,17 +5,19 @@ import json
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from farfield.errors import InputError
-from farfield.store import names, read_package, sampling
+from farfield.store import Store, audit, names, read_package, sampling
 from farfield.store.sampling import DAY, draw, taken_by
 from reference.keeping import OWNER, POLICY, REVIEWERS, files, keep, make_store, marked
 
@@ -202,6 +204,88 @@ def test_no_day_and_no_device_ever_exceeds_its_cap(days, a_day, on_device, seed)
             table.execute("INSERT INTO wraps VALUES (?, 'review', ?, ?)", (str(n), day, place))
         held = Counter(day for (day,) in table.execute("SELECT day FROM wraps"))
         assert max(held.values(), default=0) <= a_day and sum(held.values()) <= on_device
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 6)), max_size=60), st.integers())
+def test_nor_do_they_where_the_settings_change_in_between(steps, seed):
+    """Whatever a day and the device were allowed at most, that is the most they give."""
+    table, chance, given, often = Table(), random.Random(seed), Counter(), []
+    for day, a_day, on_device in steps:
+        often.append((a_day, on_device))
+        place = draw(table, day * DAY, settings(sample_share=1.0, sample_a_day=a_day, sample_on_device=on_device), chance)
+        if place is not None:
+            given[day] = max(given[day], place + 1)
+            assert given[day] <= max(a_day for a_day, _ in often)
+            assert place < a_day and sum(given.values()) <= max(on_device for _, on_device in often)
+
+
+def recorded(store, sql, *values):
+    with store.look() as database:
+        return database.execute(sql, values).fetchall()
+
+
+def wraps(store):
+    return len(recorded(store, "SELECT 1 FROM wraps WHERE purpose = 'review'"))
+
+
+def test_less_that_reviewers_may_get_is_for_what_waits_too(tmp_path):
+    store, clock = make_store(tmp_path, consents=("store", "review"), sample_share=1.0)
+    for seed in range(12):
+        if seed % 4 == 0:
+            clock.go(days=1)
+        keep(store, marked(seed, 0.02))
+    assert wraps(store) == 12
+    for wanted, left in (({"sample_on_device": 10}, 10), ({"sample_a_day": 2}, None), ({"sample_on_device": 0}, 0)):
+        again = Store.set_up(tmp_path, replace(store.settings(), **wanted), clock=clock, uptime=clock.uptime)
+        assert wraps(again) == left or (left is None and wraps(again) <= 6)
+    assert audit.verify(store)[1] == []
+
+
+def test_what_left_to_earlier_reviewers_is_still_recalled_and_does_not_leave_again(tmp_path):
+    store, clock = make_store(tmp_path / "store", consents=("store", "review"), sample_share=1.0)
+    (out := tmp_path / "out").mkdir()
+    identity = keep(store, marked(1))
+    clock.go(days=1)
+    aliases = store.export_review(out)
+    other = X25519PrivateKey.generate().public_key()
+    again = Store.set_up(store.folder, replace(store.settings(), reviewers=other), clock=clock, uptime=clock.uptime)
+    assert again.export_review(out) == []
+    assert list(again.delete([identity]).recalled) == aliases
+
+
+def test_who_withdraws_while_clips_are_written_stops_the_rest(reviewed, monkeypatch):
+    from farfield.store import review
+
+    store, clock, out = reviewed
+    clock.go(days=1)
+    real, written = review.write, []
+
+    def write(change, alias, *others):
+        if written and consent_given(change):
+            return real(change, alias, *others)
+        written.append(alias)
+        return real(change, alias, *others)
+
+    def consent_given(change):
+        return change.execute("SELECT given FROM consents WHERE purpose = 'review' ORDER BY position DESC").fetchone()[0]
+
+    waiting = iter([lambda: None, lambda: other.withdraw(["review"])])
+    other, change = Store(store.folder, clock=clock, uptime=clock.uptime), store.change
+
+    def changing():
+        next(waiting, lambda: None)() if written else None
+        return change()
+
+    monkeypatch.setattr(review, "write", write)
+    monkeypatch.setattr(store, "change", changing)
+    aliases = store.export_review(out)
+    assert 1 <= len(aliases) < 3 and {path.stem for path in out.iterdir()} == set(aliases)
+
+
+def test_what_is_past_its_retention_does_not_leave(reviewed):
+    store, clock, out = reviewed
+    clock.go(days=31)
+    assert store.export_review(out) == [] and store.utterances() == [] and list(out.iterdir()) == []
 
 
 def test_a_closed_day_gives_no_more_whatever_was_deleted(tmp_path):

@@ -92,6 +92,30 @@ def test_consent_that_is_withdrawn_while_somebody_speaks_keeps_nothing(tmp_path)
     assert store.utterances() == [] and mismatches(store) == []
 
 
+@pytest.mark.parametrize("purpose", ["review", "train"])
+@pytest.mark.parametrize("how", ["given late", "withdrawn and given again", "given anew"])
+def test_review_and_train_take_consent_that_held_from_the_word_to_the_end(tmp_path, purpose, how):
+    first = ("store",) if how == "given late" else ("store", purpose)
+    store, _ = make_store(tmp_path, consents=first, sample_share=1.0)
+    sealing, other = store.begin(OPENING), Store(tmp_path)
+    sealing.write(marked(4))
+    if how == "withdrawn and given again":
+        other.withdraw([purpose])
+    other.give([purpose], Policy.of(b"another policy", "8"))
+    assert sealing.finish(20_000)
+    (kept,) = store.utterances()
+    with store.look() as database:
+        (wraps,) = database.execute("SELECT count(*) FROM wraps WHERE purpose = 'review'").fetchone()
+    assert (kept.train, wraps) == {"review": (False, how == "given anew"), "train": (how == "given anew", 0)}[purpose]
+
+
+def test_a_policy_agreed_to_anew_while_somebody_speaks_loses_nothing(tmp_path):
+    store, _ = make_store(tmp_path)
+    sealing = store.begin(OPENING)
+    Store(tmp_path).give(["store"], Policy.of(b"another policy", "8"))
+    assert sealing.finish(20_000)
+
+
 def test_an_abort_leaves_nothing_and_what_follows_does_nothing(tmp_path):
     store, _ = make_store(tmp_path)
     sealing = store.begin(OPENING)
@@ -357,6 +381,49 @@ def test_several_threads_keep_and_delete_at_once(tmp_path):
         thread.join()
     assert "" not in kept and {one.id for one in store.utterances()} == set(kept) - set(deleted)
     assert mismatches(store) == [] and audit.verify(store)[1] == []
+
+
+def test_sealed_sound_goes_even_where_the_journal_could_not_be_cleared_first(tmp_path, monkeypatch):
+    """The keys are gone by then; the next change destroys what is left."""
+    store, _ = make_store(tmp_path)
+    gone = keep(store, marked(18))
+
+    def busy(*_):
+        raise InputError("another program has it open")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("farfield.store.records.Records._leave_nothing", busy)
+        with pytest.raises(InputError, match="has it open"):
+            store.delete([gone])
+    assert sealed_path(tmp_path, gone).exists()
+    assert store.utterances() == [] and not sealed_path(tmp_path, gone).exists() and mismatches(store) == []
+
+
+def test_memory_that_may_not_be_locked_keeps_nothing_and_says_so(tmp_path, monkeypatch):
+    def denied(size):
+        raise InputError(f"memory: {size} bytes for sound cannot be locked")
+
+    store, _ = make_store(tmp_path)
+    monkeypatch.setattr("farfield.capture.memory.locked", denied)
+    assert keep(store, marked(1)) == "" and "cannot be locked" in store.why_not
+    assert list((tmp_path / "sealed").iterdir()) == []
+
+
+def test_a_store_that_lost_its_secrets_gets_no_others(tmp_path):
+    store, _ = make_store(tmp_path)
+    settings = store.settings()
+    (tmp_path / "device.key").unlink()
+    with pytest.raises(InputError, match="is missing; nothing"):
+        Store.set_up(tmp_path, settings)
+    assert not (tmp_path / "device.key").exists()
+
+
+def test_a_store_of_another_format_is_left_alone(tmp_path):
+    store, _ = make_store(tmp_path)
+    with store._records._open() as database:
+        database.execute("PRAGMA user_version = 99")
+    with pytest.raises(InputError, match="format 99; wanted 1"):
+        store.utterances()
 
 
 def test_a_folder_that_is_no_store_and_a_clock_without_a_zone_are_refused(tmp_path):
