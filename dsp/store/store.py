@@ -286,7 +286,8 @@ class Store:
             utterance.destroy(sealed_path(self.folder, identity) for identity in identities)
         except OSError as error:
             self._recovered = False
-            raise InputError(f"{self.folder}: keys are destroyed, sealed sound is not ({error.strerror}); try again") from error
+            told = f"keys are destroyed, sealed sound is not yet ({error.strerror}); the next change tries again"
+            raise InputError(f"{self.folder}: {told}") from error
         return receipt
 
 
