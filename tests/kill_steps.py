@@ -117,10 +117,10 @@ OPERATIONS = {
 DAMAGED = {"recover": left_by_the_dead, "set up": nothing_there}
 
 
-def run(name, stride=1, plant=""):
-    """Kill one operation at each `stride`-th of its system calls: how many times, and what was found wrong."""
+def run(name, stride=1, plant="", first=1):
+    """Kill one operation at each `stride`-th of its system calls from the `first` on: how often, and what was found wrong."""
     with tempfile.TemporaryDirectory(dir=Path("/dev/shm") if Path("/dev/shm").is_dir() else None) as place:
-        case, number, kills, wrong, ended = Case(Path(place)), 1, 0, [], False
+        case, number, kills, wrong, ended = Case(Path(place)), first, 0, [], False
         case.copy(DAMAGED.get(name))
         before = state(case) if name != "set up" else None
         start = vars(case.clock).copy()
@@ -241,9 +241,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("operations", nargs="*", default=list(OPERATIONS), help="capture, delete ... [default: all]")
     parser.add_argument("--stride", type=int, default=1)
+    parser.add_argument("--from", dest="first", type=int, default=1, help="The first call to kill at.")
     parser.add_argument("--plant", default="", choices=list(PLANTS))
     asked = parser.parse_args()
-    found = {name: run(name, asked.stride, asked.plant) for name in asked.operations}
+    found = {name: run(name, asked.stride, asked.plant, asked.first) for name in asked.operations}
     print(json.dumps({"kills": {name: kills for name, (kills, _) in found.items()},
                       "in all": sum(kills for kills, _ in found.values()),
                       "wrong": [line for _, wrong in found.values() for line in wrong][:20]}))  # fmt: skip
