@@ -196,7 +196,8 @@ def plain(case):
 
     def write(self, samples):
         real(self, samples)
-        (case.folder / "plain.raw").write_bytes(samples.tobytes())
+        with open(case.folder / "plain.raw", "ab") as file:
+            file.write(samples.tobytes())
 
     sealing.FileSealing.write = write
 
