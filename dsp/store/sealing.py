@@ -102,14 +102,16 @@ class FileSealing:
         try:
             step()
             return True
-        except (OSError, InputError) as error:
+        except BaseException as error:
             self._store.failed(error)
             self._end()
             try:
                 self._unfinished.remove()
             except OSError as again:  # it stays as it is, without a key: `recover` will try again
                 self._store.failed(again)
-            return False
+            if isinstance(error, (OSError, InputError)):
+                return False
+            raise
 
     def _end(self) -> None:
         if self._live:

@@ -125,7 +125,7 @@ class Store:
             self.failed(error)
             return None
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """An utterance is not kept, for this reason; the next change looks for what was left."""
         self.why_not = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         self._recovered = False
