@@ -138,6 +138,8 @@ class Records:
             raise
         except (OSError, sqlite3.Error) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            if "locked" in reason:
+                raise InputError(f"{self.path}: another program has it open; close that, try again") from error
             raise InputError(f"{self.folder}: cannot be used ({reason}); wanted a disk that works and has room") from error
 
     def make(self, log: Log) -> bool:
@@ -161,7 +163,7 @@ class Records:
             return True
 
     def _connect(self, path: Path | None = None) -> sqlite3.Connection:
-        database = sqlite3.connect(path or self.path, isolation_level=None, timeout=5.0)
+        database = sqlite3.connect(path or self.path, isolation_level=None, timeout=1.0)  # others are kept away by the lock
         try:
             for pragma in _PRAGMAS:
                 database.execute(f"PRAGMA {pragma}")
