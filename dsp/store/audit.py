@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
@@ -44,18 +45,21 @@ def verify(store: Store, witnesses: Sequence[str] = ()) -> tuple[int, list[str]]
     The log must give its signed head and grow out of the checkpoints in `witnesses`; settings, consents, utterances, wraps and
     what is derived must be those that it tells of; each record signed by the device, and each sealed file the one that was
     recorded. A device's owner who has no checkpoint elsewhere cannot tell an old copy of the whole store from the store.
-    Others can use the store while its files are read.
+    Others can use the store meanwhile: it is a copy of the records, in memory, that is looked at.
     """
-    try:
-        with store.look() as database:
-            leaves = _leaves(database)
-            wrong = log.check(leaves, _note(database), store.device.public, witnesses)
-            wrong += _against(store, database, leaves)
-            digests = dict(database.execute("SELECT id, digest FROM utterances"))
-    except InputError as error:
-        if not isinstance(error.__cause__, sqlite3.DatabaseError):
-            raise
-        return 0, [f"records: {error.__cause__}"]
+    with closing(sqlite3.connect(":memory:")) as copy:
+        try:
+            with store.look() as database:
+                database.backup(copy)
+            leaves = _leaves(copy)
+            wrong = log.check(leaves, _note(copy), store.device.public, witnesses)
+            wrong += _against(store, copy, leaves)
+            digests = dict(copy.execute("SELECT id, digest FROM utterances"))
+        except (InputError, sqlite3.DatabaseError) as error:
+            damage = error if isinstance(error, sqlite3.DatabaseError) else error.__cause__
+            if not isinstance(damage, sqlite3.DatabaseError):
+                raise
+            return 0, [f"records: {damage}"]
     return len(leaves), wrong + _files(store, digests)
 
 

@@ -1,6 +1,8 @@
 """A sealed utterance: read by libsodium as well as by us, and by nobody once a bit of it is another."""
 
+import tracemalloc
 from hashlib import sha256
+from io import FileIO
 
 import numpy as np
 import pytest
@@ -128,6 +130,28 @@ def test_the_key_is_zeroed_and_each_file_has_another():
     sealer.destroy()
     assert held == bytearray(32) and key != bytearray(32)
     assert seal([marked(6)])[2] != key
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_sealing_takes_no_more_memory_however_long_it_is(tmp_path, planted):
+    """What Python and numpy allocate at most in 15 s, beyond what there was after the first; planted: blocks that are kept."""
+    block, kept = marked(9, 0.032), []
+    with FileIO(tmp_path / "sealed", "wb") as file:
+        sealer = Sealer(sealed.write_whole(file))
+        tracemalloc.start()
+        try:
+            for n in range(470):
+                if n == 32:
+                    before, _ = tracemalloc.get_traced_memory()
+                    tracemalloc.reset_peak()
+                sealer.sound(block)
+                if planted:
+                    kept.append(block.copy())
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        sealer.destroy()
+    assert (most - before < 4_096) != planted
 
 
 def test_the_search_for_plain_sound_finds_it_and_finds_none_in_a_sealed_file(tmp_path):
