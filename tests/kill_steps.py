@@ -245,8 +245,10 @@ if __name__ == "__main__":
     parser.add_argument("--from", dest="first", type=int, default=1, help="The first call to kill at.")
     parser.add_argument("--plant", default="", choices=list(PLANTS))
     asked = parser.parse_args()
-    found = {name: run(name, asked.stride, asked.plant, asked.first) for name in asked.operations}
-    print(json.dumps({"kills": {name: kills for name, (kills, _) in found.items()},
-                      "in all": sum(kills for kills, _ in found.values()),
-                      "wrong": [line for _, wrong in found.values() for line in wrong][:20]}))  # fmt: skip
-    sys.exit(1 if any(wrong for _, wrong in found.values()) else 0)
+    kills, wrong = {}, []
+    for name in asked.operations:
+        kills[name], found = run(name, asked.stride, asked.plant, asked.first)
+        wrong += found
+        print(f"{name}: {kills[name]} kills, {len(found)} wrong", file=sys.stderr, flush=True)
+    print(json.dumps({"kills": kills, "in all": sum(kills.values()), "wrong": wrong[:20]}))
+    sys.exit(1 if wrong else 0)

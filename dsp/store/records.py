@@ -8,6 +8,7 @@ A change holds the store's lock, is one transaction, and appends to the audit lo
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -85,23 +86,36 @@ class Change:
 class Records:
     """The records of a store.
 
-    folder: of the store. clock: gives the date, aware of its zone; uptime: what passes whether that is right or not.
+    folder: of the store. clock: gives the date, aware of its zone; uptime: what passes whether that is right or not. wait_s: how
+    long to wait for others who use the store.
     """
 
-    def __init__(self, folder: Path, clock: Clock, uptime: Uptime = since_boot) -> None:
+    def __init__(self, folder: Path, clock: Clock, uptime: Uptime = since_boot, wait_s: float = 10.0) -> None:
         self.folder = folder
-        self._clock, self._uptime = clock, uptime
+        self._clock, self._uptime, self._wait_s = clock, uptime, wait_s
         self.path = folder / "records.db"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Alone in the store. OSError where the disk is read-only."""
+        """Alone in the store. OSError where the disk is read-only, InputError where somebody else does not leave it."""
         handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            self._await(handle)
             yield
         finally:
             os.close(handle)
+
+    def _await(self, handle: int) -> None:
+        """The lock, which flock(2) cannot wait for with an end: a command that was stopped would make a listener deaf."""
+        give_up = time.monotonic() + self._wait_s
+        while True:
+            try:
+                return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= give_up:
+                    told = f"is in use by another command; waited {self._wait_s:g} s for it; try again when it is done"
+                    raise InputError(f"{self.folder}: {told}") from None
+                time.sleep(0.005)
 
     @contextmanager
     def change(self, log: Log) -> Iterator[Change]:

@@ -38,20 +38,26 @@ class Store:
     """A folder of sealed utterances: a `farfield.capture.Keeper`, and what its owner may do with it.
 
     folder: set up by `set_up`, else InputError. clock: the date, aware of its zone. uptime: see `ageing`. chance: decides what
-    reviewers may get.
+    reviewers may get. wait_s: how long each method waits for others who use the store, at most, before that is an InputError too.
     why_not: why the last utterance was not kept; None where it was, or nothing has gone wrong yet.
     Each method is one change of the store, whole or not at all; a disk that is full, read-only or failing is an InputError, but
     in `begin` and what it returns, which only say so in `why_not`. Can be used from several threads and processes at once.
     """
 
     def __init__(
-        self, folder: Path, *, clock: Clock = utc_now, uptime: Uptime = since_boot, chance: random.Random | None = None
+        self,
+        folder: Path,
+        *,
+        clock: Clock = utc_now,
+        uptime: Uptime = since_boot,
+        chance: random.Random | None = None,
+        wait_s: float = 10.0,
     ) -> None:
         self.folder = folder
         self.why_not: str | None = None
         self.chance = chance or random.SystemRandom()
         self.device = Device(folder)
-        self._records = Records(folder, clock, uptime)
+        self._records = Records(folder, clock, uptime, wait_s)
         self._mine = threading.Lock()
         self._recovered = False
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -94,6 +95,30 @@ def test_what_a_dead_process_left_is_destroyed_and_what_a_living_one_writes_is_n
     assert len(mismatches(store)) == 1
     store.expire()
     assert mismatches(store) == [] and leaves(store)[-1]["why"] == "lost" and audit.verify(store)[1] == []
+
+
+HOLDER = """
+import fcntl, os, sys
+handle = os.open(sys.argv[1], os.O_RDWR)
+fcntl.flock(handle, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_command_that_stopped_in_the_store_does_not_hold_up_who_listens(tmp_path):
+    """It is told in a line instead, and what was being said then is not kept."""
+    make_store(tmp_path)
+    listening = Store(tmp_path, wait_s=0.05)
+    sealing = listening.begin(OPENING)
+    command, pipe = [sys.executable, "-c", HOLDER, tmp_path / "lock"], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as other:
+        assert other.stdout.readline() == b"held\n"
+        begun = time.monotonic()
+        assert sealing.finish(20_000) == "" and "in use by another command" in listening.why_not
+        assert listening.begin(OPENING) is None and time.monotonic() - begun < 5
+        other.stdin.close()
+    assert keep(listening, marked(1)) and mismatches(listening) == []
 
 
 def test_several_threads_keep_and_delete_at_once(tmp_path):
