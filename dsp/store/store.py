@@ -118,7 +118,7 @@ class Store:
 
     def begin(self, opening: Opening) -> FileSealing | None:
         """What seals the utterance that begins; None, as `why_not` says, without consent or where the disk does not take it."""
-        self.why_not = None
+        self.why_not, sealing = None, None
         try:
             with self.change() as change:
                 consented = consent.all_given(change)
@@ -126,8 +126,11 @@ class Store:
                     self.why_not = "there is no consent to store"
                     return None
                 settings.read(change)
-                return FileSealing(self, opening, change.moment, consented)
+                sealing = FileSealing(self, opening, change.moment, consented)
+            return sealing
         except (OSError, InputError) as error:
+            if sealing is not None:
+                sealing.abort()
             self.failed(error)
             return None
 

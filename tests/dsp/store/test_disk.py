@@ -158,6 +158,20 @@ def test_sealed_sound_goes_even_where_the_journal_could_not_be_cleared_first(tmp
     assert store.utterances() == [] and not sealed_path(tmp_path, gone).exists() and mismatches(store) == []
 
 
+def test_a_disk_that_fails_where_an_utterance_begins_leaves_neither_key_nor_file(tmp_path, monkeypatch):
+    store, _ = make_store(tmp_path)
+    ended = []
+
+    def full(*_):
+        raise InputError("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("farfield.store.records.Records._leave_nothing", full)
+        patched.setattr("farfield.store.sealed.Sealer.destroy", lambda self: ended.append(self))
+        assert store.begin(OPENING) is None and store.why_not == "no room"
+    assert len(ended) == 1 and list((tmp_path / "sealed").iterdir()) == []
+
+
 def test_memory_that_may_not_be_locked_keeps_nothing_and_says_so(tmp_path, monkeypatch):
     def denied(size):
         raise InputError(f"memory: {size} bytes for sound cannot be locked")
