@@ -7,7 +7,7 @@ import pytest
 
 from farfield.capture import Keeper
 from farfield.errors import InputError
-from farfield.store import Policy, Settings, Store, audit, read_receipt
+from farfield.store import Policy, Settings, Store, audit, read_receipt, sampling, utterance
 from farfield.store.utterance import sealed_path
 from reference.keeping import (
     OPENING,
@@ -253,6 +253,23 @@ def test_settings_out_of_range_are_refused(name):
     for value in (-1, 10**9):
         with pytest.raises(InputError, match=f"{name.replace('_', '-')}: got {value}, wanted"):
             Settings(OWNER.public_key(), **{name: value})
+
+
+def test_one_is_found_among_many_without_looking_at_all(tmp_path):
+    """What a capture, a deletion and a sample ask of the records goes by an index: no plan of SQLite's scans."""
+    store, _ = make_store(tmp_path, consents=("store", "review"), sample_share=1.0)
+    identity, asked = keep(store, marked(1)), []
+    with store.change() as change:
+        database = change.execute.__self__
+        database.set_trace_callback(asked.append)
+        utterance.find(change.execute, identity[:6])
+        sampling.taken_by(change, change.age, 0)
+        utterance.erase(change, [identity], "owner")
+        database.set_trace_callback(None)
+        asked = [sql for sql in asked if not sql.startswith("--")]
+        plans = [row[3] for sql in asked for row in database.execute(f"EXPLAIN QUERY PLAN {sql}")]
+        scan = database.execute("EXPLAIN QUERY PLAN SELECT * FROM utterances WHERE word = 'x'").fetchone()[3]
+    assert len(asked) >= 4 and not [plan for plan in plans if "SCAN" in plan] and "SCAN" in scan
 
 
 def test_what_was_changed_is_not_read(tmp_path):
