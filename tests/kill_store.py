@@ -1,15 +1,18 @@
 """Kills a process that keeps, deletes and rotates, at random times: python tests/kill_store.py --kills 1000.
 
-A child opens the store, and keeps, deletes, expires and changes keys until SIGKILL comes, after 0 to 60 ms. Then a new
-store is opened on what is there: no plain sound, no record without its file or file without its record, nothing that was reported
-deleted, everything that was reported kept and not deleted, and an audit log that verifies and grew out of the last checkpoint.
---plant orphan: a store that does not recover; --plant plain: one that writes plain sound. Each must be found.
+A child opens the store, and keeps, deletes, expires, offers clips for review and changes keys until SIGKILL comes: as it starts,
+or within a quarter of a second after that. Then a new store is opened on what is there: no plain sound, no record without its
+file or file without its record, nothing that was reported deleted, everything that was reported kept and not deleted, and an
+audit log that verifies and grew out of the last checkpoint. Every 250 kills begin a new store.
+--plant orphan: a store that does not recover; plain: one that writes plain sound; early: one that says deleted before it has.
+Each must be found. What is kept is in the kernel's hands when the process dies; tests of power that fails are none of these.
 """
 
 import argparse
 import json
 import os
 import random
+import select
 import signal
 import sys
 import tempfile
@@ -18,17 +21,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from farfield.store import Store, audit, store
-from reference.keeping import OPENING, OWNER, REVIEWERS, Clock, make_store, marked, mismatches, traces
+from reference.keeping import OPENING, OWNER, POLICY, REVIEWERS, Clock, keep, make_store, marked, mismatches, traces
 
-SOUND = marked(99, 0.2)
+SOUND = marked(99, 0.5)
+KILLS_A_STORE = 250
 
 
 def work(folder, told, seed, plant):
-    """The child: what it has done it tells, a line at a time, after it is done; "-" before a deletion, whose end is then open."""
-    chance = random.Random(seed)
+    """The child: what it has done it tells, a line at a time, after it is done; "?" before a deletion, whose end is then open."""
+    chance, tell = random.Random(seed), lambda line: os.write(told, f"{line}\n".encode())
     opened = Store(folder, clock=Clock(), chance=chance)
+    opened.utterances()
+    tell("!")
     while True:
-        what = chance.randrange(8)
+        what = chance.randrange(10)
         kept = [one.id for one in opened.utterances()]
         if what < 4 or not kept:
             if plant == "plain":
@@ -39,48 +45,66 @@ def work(folder, told, seed, plant):
             if what == 3:
                 sealing.abort()
             else:
-                os.write(told, f"+{sealing.finish(20_000)}\n".encode())
+                tell(f"+{sealing.finish(20_000)}")
         elif what < 6:
             gone = chance.choice(kept)
-            os.write(told, f"?{gone}\n".encode())
+            tell(f"{'-' if plant == 'early' else '?'}{gone}")
             opened.delete([gone])
-            os.write(told, f"-{gone}\n".encode())
-        elif what == 6:
-            owner = chance.choice([OWNER, REVIEWERS]).public_key()  # a rotation of the owner's key
-            Store.set_up(folder, replace(opened.settings(), owner=owner), clock=Clock())
+            tell(f"-{gone}")
+        elif what == 6:  # other keys of the owner's and the reviewers'
+            keys = {who: chance.choice([OWNER, REVIEWERS]).public_key() for who in ("owner", "reviewers")}
+            Store.set_up(folder, replace(opened.settings(), **keys), clock=Clock())
+        elif what == 7:
+            opened.withdraw(["review"])
+            opened.give(["review"], POLICY)
+        elif what == 8:
+            opened.attach(chance.choice(kept), "transcript", "what was said")
         else:
             opened.expire()
 
 
-def run(kills, seed, plant=""):
-    """Counts, and what was found wrong."""
-    chance, wrong, counts = random.Random(seed), [], {"kills": 0, "kept": 0, "deleted": 0}
-    with tempfile.TemporaryDirectory() as place:
+def kill(folder, chance, plant):
+    """Lets a child work and kills it: what it told."""
+    reading, telling = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reading)
+            work(folder, telling, chance.random(), plant)
+        finally:
+            os._exit(1)
+    os.close(telling)
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        if chance.random() < 0.8:
+            select.select([pipe], [], [], 30)  # until it has opened the store
+        time.sleep(chance.uniform(0, 0.25))  # when to kill: chance, not synchronisation
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            raise RuntimeError("the child ended by itself")
+        return [line.decode() for line in pipe.read().split(b"\n")[:-1]]
+
+
+def kill_often(kills, chance, plant, counts):
+    """Kills on one store, while nothing is wrong: what is."""
+    wrong, expected, deleted, witness = [], set(), set(), ""
+    with tempfile.TemporaryDirectory(dir=Path("/dev/shm") if Path("/dev/shm").is_dir() else None) as place:
         folder = Path(place) / "store"
-        make_store(folder, consents=("store", "review"), sample_share=0.5)
-        expected, deleted, witness = set(), set(), ""
-        if plant == "orphan":
-            store.recover = lambda *_: None
-        while counts["kills"] < kills and not wrong:
-            reading, telling = os.pipe()
-            child = os.fork()
-            if child == 0:
-                os.close(reading)
-                work(folder, telling, chance.random(), plant)
-            os.close(telling)
-            time.sleep(chance.uniform(0, 0.06))  # when to kill: chance, not synchronisation
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            with os.fdopen(reading) as lines:
-                said = [line.strip() for line in lines if line.endswith("\n")]
+        made, _ = make_store(folder, consents=("store", "review"), sample_share=0.5)
+        expected.add(keep(made, SOUND))
+        while kills and not wrong:
+            kills -= 1
+            said = kill(folder, chance, plant)
             done = {line[1:] for line in said if line[0] == "-"}
             begun = {line[1:] for line in said if line[0] == "?"} - done
-            expected |= {line[1:] for line in said if line[0] == "+"}
+            kept = {line[1:] for line in said if line[0] == "+"}
+            counts["kept"] += len(kept)
+            counts["deleted"] += len(done)
+            counts["operations"] += sum(line[0] in "+-" for line in said)
             deleted |= done
-            expected -= done
-            counts["kills"] += 1
-            plain = traces(folder, SOUND) if counts["kills"] % 10 == 1 or plant else []
-            wrong += [f"plain sound: {where}" for where in plain]
+            expected = (expected | kept) - done
+            if kills % 10 == 0 or plant:
+                wrong += [f"plain sound: {where}" for where in traces(folder, SOUND)]
             again = Store(folder, clock=Clock())
             now = {one.id for one in again.utterances()}
             wrong += mismatches(again)
@@ -89,10 +113,20 @@ def run(kills, seed, plant=""):
             expected = now
             wrong += audit.verify(again, [witness] if witness else [])[1]
             witness = audit.checkpoint(again)
+            counts["kills"] += 1
             if len(now) > 12:
                 deleted |= set(again.delete(sorted(now)).utterances)
                 expected = set()
-        counts |= {"deleted": len(deleted), "kept": len(expected) + len(deleted)}
+    return wrong
+
+
+def run(kills, seed, plant=""):
+    """Counts, and what was found wrong."""
+    chance, counts, wrong = random.Random(seed), dict.fromkeys(("kills", "operations", "kept", "deleted"), 0), []
+    if plant == "orphan":
+        store.recover = lambda *_: None
+    while counts["kills"] < kills and not wrong:
+        wrong = kill_often(min(kills - counts["kills"], KILLS_A_STORE), chance, plant, counts)
     return counts | {"wrong": wrong[:20]}
 
 
@@ -100,7 +134,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--plant", default="", choices=["", "orphan", "plain"])
+    parser.add_argument("--plant", default="", choices=["", "orphan", "plain", "early"])
     asked = parser.parse_args()
     figures = run(asked.kills, asked.seed, asked.plant)
     print(json.dumps(figures))

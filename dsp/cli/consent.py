@@ -28,11 +28,10 @@ def show(folder: Path, record: bool, as_json: bool) -> None:
 
     entries = opened.consents()
     last = {entry.purpose: entry for entry in entries}
-    if not record:
-        for purpose in PURPOSES:
-            if purpose not in last:
-                print(json.dumps({"purpose": purpose, "given": False}) if as_json else f"{purpose}: not given")
-    for entry in entries if record else [last[purpose] for purpose in PURPOSES if purpose in last]:
+    for purpose, entry in [(one.purpose, one) for one in entries] if record else [(name, last.get(name)) for name in PURPOSES]:
+        if entry is None:
+            print(json.dumps({"purpose": purpose, "given": False}) if as_json else f"{purpose}: not given")
+            continue
         policy = {"policy": entry.policy.version, "policy_hash": entry.policy.text_hash} if entry.policy else {}
         if as_json:
             print(json.dumps({"purpose": entry.purpose, "given": entry.given, "at": when(entry.at)} | policy))
@@ -50,8 +49,10 @@ def give(purposes: tuple[str, ...], folder: Path, policy: Path | None, policy_ve
     """Consent to purposes. What is agreed to is shown, and kept in the record by version and hash."""
     opened = open_store(folder)
     from farfield.store import Policy
-    from farfield.store.consent import SHIPPED_VERSION, policy_text
+    from farfield.store.consent import SHIPPED_VERSION, check, policy_text
 
+    for purpose in purposes:
+        check(purpose)
     text = policy_text(policy)
     note(text.decode(errors="replace"))
     opened.give(purposes, Policy.of(text, policy_version or ("" if policy else SHIPPED_VERSION)))

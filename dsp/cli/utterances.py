@@ -162,10 +162,12 @@ def review(folder: Path, output: Path) -> None:
 
 
 def _write(stem: Path, samples: NDArray[np.int16], known: dict[str, Any]) -> None:
-    with whole_file(stem.with_suffix(".json")) as unfinished:
-        unfinished.write_text(json.dumps(known, indent=2) + "\n", "utf-8")
-    with whole_file(stem.with_suffix(".wav")) as unfinished:
-        soundfile.write(unfinished, samples, RATE, subtype="PCM_16")
+    try:
+        with whole_file(stem.with_suffix(".json")) as beside, whole_file(stem.with_suffix(".wav")) as sound:
+            beside.write_text(json.dumps(known, indent=2) + "\n", "utf-8")
+            soundfile.write(sound, samples, RATE, subtype="PCM_16")
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise InputError(f"{stem}: cannot be written ({error}); wanted a folder with room") from None
 
 
 def _select(
@@ -184,10 +186,10 @@ def _select(
         return [one for one in kept if one.id in wanted]
     if last:
         kept = kept[-1:]
-    if at is not None:
-        since = until = at
     first = _span("--since", since)[0] if since is not None else datetime.min.replace(tzinfo=UTC)
     end = _span("--until", until)[1] if until is not None else datetime.max.replace(tzinfo=UTC)
+    if at is not None:
+        first, end = _span("--at", at)
     kept = [one for one in kept if first <= datetime.fromtimestamp(one.at, UTC) < end]
     if not kept and not every:
         raise InputError("utterances: none is kept that was meant; see: farfield utterances list")

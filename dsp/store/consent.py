@@ -63,6 +63,19 @@ def given(change: Change, purpose: str) -> int | None:
     return found[0] if found and found[1] else None
 
 
+def all_given(change: Change) -> dict[str, int]:
+    """What is consented to now: each purpose, and the position of the entry by which it is."""
+    found = {purpose: given(change, purpose) for purpose in PURPOSES}
+    return {purpose: position for purpose, position in found.items() if position is not None}
+
+
+def held(change: Change, purpose: str, then: dict[str, int]) -> bool:
+    """Whether a purpose was consented to `then` (`all_given`), and was never withdrawn since, not even for a moment."""
+    return purpose in then and change.execute(
+        "SELECT 1 FROM consents WHERE purpose = ? AND position > ? AND NOT given", (purpose, then[purpose])
+    ).fetchone() is None  # fmt: skip
+
+
 def enter(change: Change, purpose: str, policy: Policy | None) -> None:
     """Give consent under a policy, or withdraw it (None)."""
     check(purpose)

@@ -150,6 +150,8 @@ def _secret(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
+        if (path.parent / "records.db").exists():
+            raise InputError(f"{path}: is missing; nothing is kept or read without it; wanted it put back from a copy") from None
         raise InputError(f"{path.parent}: is no store; set one up with: farfield store setup {path.parent}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); wanted the key of a store that was set up") from None

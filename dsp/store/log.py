@@ -110,11 +110,12 @@ class Log:
         """The signed head, with what was appended."""
         return sign_checkpoint(Head(self._frontier.size, self._frontier.root()), self._key)
 
-    def write(self, database: sqlite3.Connection) -> None:
-        """Put what was appended, and the new head, into the database."""
+    def write(self, database: sqlite3.Connection) -> bool:
+        """Put what was appended, and the new head, into the database; whether there was anything."""
         if self._fresh:
             database.executemany("INSERT INTO log (position, leaf) VALUES (?, ?)", self._fresh)
             database.execute("INSERT OR REPLACE INTO head VALUES (1, ?, ?)", (self.checkpoint(), bytes(self._frontier)))
+        return bool(self._fresh)
 
 
 def check(leaves: Sequence[tuple[int, bytes]], note: str, key: Ed25519PublicKey, witnesses: Sequence[str] = ()) -> list[str]:

@@ -8,17 +8,22 @@ A change holds the store's lock, is one transaction, and appends to the audit lo
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from farfield.errors import InputError
+from farfield.store import ageing
+from farfield.store.ageing import Ageing, Moment, Uptime, since_boot
 from farfield.store.log import Log
 
 Clock = Callable[[], datetime]
 Execute = Callable[..., sqlite3.Cursor]  # of a change, or of a database that is looked at
-_SCHEMA = """
+_VERSION = 1
+_SCHEMA = f"""
+PRAGMA user_version = {_VERSION};
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE consents (
     position INTEGER PRIMARY KEY, purpose TEXT NOT NULL, given INTEGER NOT NULL, at INTEGER NOT NULL,
@@ -26,17 +31,21 @@ CREATE TABLE consents (
 CREATE TRIGGER consents_stay BEFORE DELETE ON consents BEGIN SELECT RAISE(ABORT, 'consents are only appended'); END;
 CREATE TRIGGER consents_hold BEFORE UPDATE ON consents BEGIN SELECT RAISE(ABORT, 'consents are only appended'); END;
 CREATE TABLE utterances (
-    position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, samples INTEGER NOT NULL,
-    word TEXT NOT NULL, digest BLOB NOT NULL, signature BLOB NOT NULL, train INTEGER NOT NULL, reported INTEGER NOT NULL) STRICT;
+    position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, age INTEGER NOT NULL,
+    samples INTEGER NOT NULL, word TEXT NOT NULL, digest BLOB NOT NULL, signature BLOB NOT NULL,
+    train INTEGER NOT NULL, reported INTEGER NOT NULL) STRICT;
 CREATE TABLE wraps (
     utterance TEXT NOT NULL REFERENCES utterances (id) ON DELETE CASCADE, purpose TEXT NOT NULL, wrap BLOB NOT NULL,
     day INTEGER, slot INTEGER, alias TEXT, written INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (utterance, purpose)) STRICT;
+CREATE UNIQUE INDEX places ON wraps (day, slot) WHERE slot IS NOT NULL;
 CREATE TABLE derived (
     utterance TEXT NOT NULL REFERENCES utterances (id) ON DELETE CASCADE, kind TEXT NOT NULL, sealed BLOB NOT NULL,
     PRIMARY KEY (utterance, kind)) STRICT;
-CREATE TABLE draws (day INTEGER PRIMARY KEY, selected INTEGER NOT NULL, closed INTEGER NOT NULL) STRICT;
+CREATE TABLE draws (
+    day INTEGER PRIMARY KEY, selected INTEGER NOT NULL, places INTEGER NOT NULL, closed INTEGER NOT NULL) STRICT;
 CREATE TABLE log (position INTEGER PRIMARY KEY, leaf BLOB NOT NULL) STRICT;
 CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), checkpoint TEXT NOT NULL, frontier BLOB NOT NULL) STRICT;
+{ageing.SCHEMA}
 """
 _PRAGMAS = (
     "locking_mode = EXCLUSIVE",  # the lock file already keeps others away; the journal's index then needs no shared memory
@@ -50,12 +59,14 @@ _PRAGMAS = (
 
 
 class Change:
-    """A change under way: `execute` runs SQL, `log` appends a leaf, `at` is its time in whole seconds since 1970."""
+    """A change under way: `execute` runs SQL, `log` appends a leaf. at: seconds since 1970; age: the store's, in seconds."""
 
-    def __init__(self, database: sqlite3.Connection, log: Log, at: int) -> None:
+    def __init__(self, database: sqlite3.Connection, log: Log, ageing: Ageing) -> None:
         self.execute = database.execute
         self._log = log
-        self.at = at
+        self.moment: Moment = ageing.moment
+        self.at, self.age = self.moment.at, self.moment.age
+        self.believe_clock = ageing.believe
 
     def log(self, what: str, **fields: str | int | bool) -> None:
         """Append to the audit log; fields may hold no sound and nothing of who it was."""
@@ -75,23 +86,36 @@ class Change:
 class Records:
     """The records of a store.
 
-    folder: of the store. clock: gives the time, aware of its zone. InputError where the folder is no store that was set up.
+    folder: of the store. clock: gives the date, aware of its zone; uptime: what passes whether that is right or not. wait_s: how
+    long to wait for others who use the store.
     """
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Clock, uptime: Uptime = since_boot, wait_s: float = 10.0) -> None:
         self.folder = folder
-        self._clock = clock
+        self._clock, self._uptime, self._wait_s = clock, uptime, wait_s
         self.path = folder / "records.db"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Alone in the store. OSError where the disk is read-only."""
+        """Alone in the store. OSError where the disk is read-only, InputError where somebody else does not leave it."""
         handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            self._await(handle)
             yield
         finally:
             os.close(handle)
+
+    def _await(self, handle: int) -> None:
+        """The lock, which flock(2) cannot wait for with an end: a command that was stopped would make a listener deaf."""
+        give_up = time.monotonic() + self._wait_s
+        while True:
+            try:
+                return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= give_up:
+                    told = f"is in use by another command; waited {self._wait_s:g} s for it; try again when it is done"
+                    raise InputError(f"{self.folder}: {told}") from None
+                time.sleep(0.005)
 
     @contextmanager
     def change(self, log: Log) -> Iterator[Change]:
@@ -102,8 +126,9 @@ class Records:
         with self._open() as database:
             with self._transaction(database):
                 log.read(database)
-                yield Change(database, log, self.now())
-                log.write(database)
+                ageing = Ageing(database, self._clock(), self._uptime())
+                yield Change(database, log, ageing)
+                ageing.write(anyway=log.write(database))
             self._leave_nothing(database)
 
     @contextmanager
@@ -119,11 +144,16 @@ class Records:
             if not self.path.is_file():
                 raise InputError(f"{self.folder}: is no store; set one up with: farfield store setup {self.folder}")
             with self.lock(), closing(self._connect()) as database:
+                (version,) = database.execute("PRAGMA user_version").fetchone()
+                if version != _VERSION:
+                    raise InputError(f"{self.folder}: is a store of format {version}; wanted {_VERSION}, this farfield's")
                 yield database
         except (sqlite3.ProgrammingError, sqlite3.IntegrityError):  # ours, not the disk's
             raise
         except (OSError, sqlite3.Error) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            if "locked" in reason:
+                raise InputError(f"{self.path}: another program has it open; close that, try again") from error
             raise InputError(f"{self.folder}: cannot be used ({reason}); wanted a disk that works and has room") from error
 
     def make(self, log: Log) -> bool:
@@ -138,22 +168,16 @@ class Records:
                 with self._transaction(database):
                     for statement in _statements(_SCHEMA):
                         database.execute(statement)
-                    log.start(self.now())
+                    Ageing.start(database, self._clock(), self._uptime())
+                    log.start(Ageing(database, self._clock(), self._uptime()).moment.at)
                     log.write(database)
                 self._leave_nothing(database)
             os.chmod(unfinished, 0o600)
             os.rename(unfinished, self.path)
             return True
 
-    def now(self) -> int:
-        """Whole seconds since 1970."""
-        moment = self._clock()
-        if moment.tzinfo is None:
-            raise TypeError("clock: gave a time without a zone, wanted an aware datetime")
-        return int(moment.timestamp())
-
     def _connect(self, path: Path | None = None) -> sqlite3.Connection:
-        database = sqlite3.connect(path or self.path, isolation_level=None, timeout=5.0)
+        database = sqlite3.connect(path or self.path, isolation_level=None, timeout=1.0)  # others are kept away by the lock
         try:
             for pragma in _PRAGMAS:
                 database.execute(f"PRAGMA {pragma}")

@@ -8,6 +8,7 @@ over the rest. It proves that the clips of one pseudonym come from one device, w
 import base64
 import json
 import os
+import random
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -52,10 +53,10 @@ class Clip:
 
 def name_ready(change: Change) -> None:
     """Give an alias to every clip that may leave now: samples of days that are over, and offered false wakes."""
-    sampling.close(change, change.at)
+    sampling.close(change, change.age)
     rows = change.execute(
         "SELECT utterance, purpose FROM wraps WHERE alias IS NULL AND (purpose = 'false-wake' OR purpose = 'review' AND day < ?)",
-        (change.at // sampling.DAY,),
+        (change.age // sampling.DAY,),
     ).fetchall()
     for identity, purpose in rows:
         if consent.given(change, purpose) is None:
@@ -64,18 +65,39 @@ def name_ready(change: Change) -> None:
         change.log("export", utterance=identity, purpose=purpose)
 
 
-def unwritten(change: Change, folder: Path, device: Device, settings: Settings) -> list[tuple[str, bytes]]:
-    """Alias and package of each clip that has an alias and has not been written."""
-    rows = change.execute(
-        "SELECT alias, utterance, purpose, wrap FROM wraps WHERE alias IS NOT NULL AND NOT written ORDER BY alias"
-    ).fetchall()
-    return [(row[0], _package(change, folder, device, settings, *row)) for row in rows]
+def unwritten(change: Change) -> list[str]:
+    """The aliases of clips whose packages have not been written, in an order that tells nothing."""
+    rows = change.execute("SELECT alias FROM wraps WHERE alias IS NOT NULL AND NOT written ORDER BY alias")
+    return [alias for (alias,) in rows]
 
 
-def written(change: Change, aliases: list[str]) -> None:
-    """These packages are on the disk: they are not written again."""
-    for alias in aliases:
-        change.execute("UPDATE wraps SET written = 1 WHERE alias = ?", (alias,))
+def write(change: Change, alias: str, store: Path, device: Device, settings: Settings, folder: Path) -> bool:
+    """Write a clip's package into a folder, within the change, so that nobody withdraws meanwhile; whether it still may leave."""
+    found = change.execute("SELECT utterance, purpose, wrap FROM wraps WHERE alias = ? AND NOT written", (alias,)).fetchone()
+    if found is None:
+        return False
+    package = _package(change, store, device, settings, alias, *found)
+    try:
+        put(folder, alias, package)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); wanted a folder that is there") from None
+    change.execute("UPDATE wraps SET written = 1 WHERE alias = ?", (alias,))
+    return True
+
+
+def limit(change: Change, settings: Settings, chance: random.Random, others: bool) -> None:
+    """Destroy the wraps that these settings do not allow; others: they are to other reviewers.
+
+    What has left stays recorded, to be recalled when its utterance goes, but it does not leave again.
+    """
+    change.execute("UPDATE wraps SET written = 1 WHERE alias IS NOT NULL AND ?", (others,))
+    waiting = change.execute("SELECT utterance, purpose, slot FROM wraps WHERE purpose != 'owner' AND alias IS NULL").fetchall()
+    dropped = {(one, purpose) for one, purpose, slot in waiting if others or (slot is not None and slot >= settings.sample_a_day)}
+    left = sorted(one for one, purpose, _ in waiting if purpose == "review" and (one, purpose) not in dropped)
+    excess = max(0, sampling.places_had(change) - settings.sample_on_device)
+    dropped |= {(one, "review") for one in chance.sample(left, min(excess, len(left)))}
+    for one, purpose in sorted(dropped):
+        utterance.drop_wraps(change, [one], purpose)
 
 
 def _package(

@@ -3,15 +3,16 @@
 A file is the header and then chunks, each its length (4 bytes, little-endian) and what ChaCha20-Poly1305 (RFC 8439) makes of it.
 The nonce counts the chunks in 11 bytes, big-endian, and ends with 1 in the last one, else 0: the STREAM construction (Hoang,
 Reyhanitabar, Rogaway, Vizár, "Online Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance", 2015), as age has it, so
-that chunks cannot be exchanged, left out or cut off. The key is the file's own. Sound is int16, little-endian, mono, 16 kHz; the
-last chunk is JSON: what the sound cannot tell.
+that chunks cannot be exchanged, left out or cut off. The key is the file's own. Sound is int16, little-endian, mono, 16 kHz, in
+chunks of a quarter of a second however it came, so that they tell nothing of the device's blocks; the last chunk is JSON: what
+the sound cannot tell.
 
 A wrap is the key, and maybe something beside it, to one reader: HPKE (RFC 9180) of X25519, HKDF-SHA256 and ChaCha20-Poly1305,
 bound to its purpose and to the SHA-256 of the file. It authenticates nobody; the device's signature does (`Utterance.statement`).
 
-What stays in the device's memory: the key is made in place and zeroed in place, sound is encrypted from the caller's array into a
-buffer for ciphertext; neither ever is a `bytes` object. Copies that OpenSSL makes it clears when it frees them; Python can
-promise nothing of registers, stacks and pages that were swapped out before.
+What stays in the device's memory: the key is made in place and zeroed in place; sound waits for its chunk to be full in locked
+memory, and is zeroed there when that is sealed; neither ever is a `bytes` object. Copies that OpenSSL makes it clears when it
+frees them; Python can promise nothing of registers, stacks and pages that were swapped out before.
 """
 
 import json
@@ -28,10 +29,11 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from numpy.typing import NDArray
 
+from farfield.capture import memory
 from farfield.errors import InputError
 
 HEADER = b"farfield sealed utterance 1\n"
-CHUNK_BYTES = 32_000  # of plain sound, at most: one second
+CHUNK_BYTES = 8_000  # of plain sound, at most
 _TAG, _KEY = 16, 32
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
 _SOUND = np.dtype("<i2")
@@ -42,10 +44,15 @@ def _nonce(chunk: int, last: bool) -> bytes:
 
 
 class Sealer:
-    """Seals sound into a file. put: writes a buffer to it, whole. OSError where that cannot be done."""
+    """Seals sound into a file. put: writes a buffer to it, whole.
+
+    OSError where that cannot be done, InputError where no memory may be locked.
+    """
 
     def __init__(self, put: Callable[[memoryview], None]) -> None:
         self._put = put
+        self._plain: NDArray[np.int16] = np.frombuffer(memory.locked(CHUNK_BYTES), _SOUND)
+        self._filled = 0  # samples of it
         self._digest = sha256()
         self.key = bytearray(_KEY)
         with FileIO("/dev/urandom") as entropy:  # the way into a buffer that can be zeroed
@@ -57,23 +64,23 @@ class Sealer:
         self._write(memoryview(HEADER))
 
     def sound(self, samples: NDArray[np.int16]) -> None:
-        """Seal int16 (samples,); TypeError or ValueError where it is something else."""
+        """Seal int16 (samples,), each chunk when it is full; TypeError where it is something else."""
         if samples.dtype != np.int16 or samples.ndim != 1:
             raise TypeError(f"samples: got {samples.dtype} {samples.shape}, wanted int16 (samples,)")
-        if not samples.flags.c_contiguous or samples.dtype != _SOUND:
-            copy = samples.astype(_SOUND)  # the only plain copy, zeroed below
-            try:
-                self.sound(copy)
-            finally:
-                copy[:] = 0
-            return
-        plain = memoryview(samples.view(np.uint8).data)
-        for at in range(0, len(plain), CHUNK_BYTES):
-            self._seal(plain[at : at + CHUNK_BYTES], last=False)
+        done = 0
+        while done < len(samples):
+            part = samples[done : done + len(self._plain) - self._filled]
+            self._plain[self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+            done += len(part)
+            if self._filled == len(self._plain):
+                self._seal_sound()
         self.samples += len(samples)
 
     def finish(self, details: dict[str, Any]) -> bytes:
-        """Seal the last chunk; the file's SHA-256."""
+        """Seal what is left of the sound, and the last chunk; the file's SHA-256."""
+        if self._filled:
+            self._seal_sound()
         self._seal(memoryview(json.dumps(details).encode()), last=True)
         return self._digest.digest()
 
@@ -86,9 +93,16 @@ class Sealer:
             zero(plain)
 
     def destroy(self) -> None:
-        """Zero the key: nobody who has no wrap can read the file any more."""
+        """Zero the key, so that nobody who has no wrap can read the file any more, and what sound was waiting."""
         zero(self.key)
+        self._plain.fill(0)
+        self._plain = np.empty(0, _SOUND)
         del self._cipher
+
+    def _seal_sound(self) -> None:
+        self._seal(memoryview(self._plain[: self._filled].view(np.uint8).data), last=False)
+        self._plain.fill(0)
+        self._filled = 0
 
     def _seal(self, plain: memoryview, last: bool) -> None:
         size = len(plain) + _TAG

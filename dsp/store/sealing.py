@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from farfield.capture.keeper import Opening
 from farfield.errors import InputError
 from farfield.store import consent, names, sampling, utterance
+from farfield.store.ageing import Moment
 from farfield.store.keys import sync_folder
 from farfield.store.records import Change
 from farfield.store.sealed import Sealer, write_whole
@@ -52,20 +53,22 @@ class _Unfinished:
 
 
 class FileSealing:
-    """Seals one utterance into a store, within whose change it is made. OSError where the disk does not take it.
+    """Seals one utterance into a store, within whose change it is made. OSError, InputError where disk or memory do not take it.
+
+    began: when. consented: to what, then (`consent.all_given`).
 
     It is ended by `finish` or by `abort`; whatever follows does nothing, and so does everything after the disk has failed: then
     the key is destroyed, the file removed, and the store's `why_not` says why.
     """
 
-    def __init__(self, store: "Store", opening: Opening, at: int, consented: int) -> None:
-        self._store, self._opening, self._at, self._consented = store, opening, at, consented
+    def __init__(self, store: "Store", opening: Opening, began: Moment, consented: dict[str, int]) -> None:
+        self._store, self._opening, self._began, self._consented = store, opening, began, consented
         self._id = names.fresh()
         self._unfinished = _Unfinished.make(store.folder / "sealed" / f"{self._id}.partial")
         self._live = True
         try:
             self._sealer = Sealer(write_whole(self._unfinished.file))
-        except OSError:
+        except (OSError, InputError):
             self._unfinished.remove()
             raise
 
@@ -77,8 +80,9 @@ class FileSealing:
     def finish(self, end: int) -> str:
         """End before sample `end` of the capture clock; the utterance's id, or "" where it was not kept.
 
-        It is not where consent was withdrawn since it began, or the disk failed. Decides whether reviewers get a wrap; the key is
-        gone when this returns. Waits for the disk.
+        It is not where consent was withdrawn since it began, even if it was given again, or where the disk failed. Decides
+        whether reviewers get a wrap, for which that consent must have held as long; the key is gone when this returns. Waits for
+        the disk.
         """
         if not self._live:
             return ""
@@ -98,14 +102,16 @@ class FileSealing:
         try:
             step()
             return True
-        except (OSError, InputError) as error:
+        except BaseException as error:
             self._store.failed(error)
             self._end()
             try:
                 self._unfinished.remove()
             except OSError as again:  # it stays as it is, without a key: `recover` will try again
                 self._store.failed(again)
-            return False
+            if isinstance(error, (OSError, InputError)):
+                return False
+            raise
 
     def _end(self) -> None:
         if self._live:
@@ -119,28 +125,29 @@ class FileSealing:
         os.fsync(self._unfinished.file.fileno())
         store = self._store
         with store.change() as change:
-            if consent.given(change, "store") != self._consented:
+            held = {purpose for purpose in consent.PURPOSES if consent.held(change, purpose, self._consented)}
+            if "store" not in held:
                 raise InputError("the consent to store was withdrawn meanwhile")
             settings = store.settings(change)
             beside = {"epoch": opening.epoch, "start": opening.start, "end": end, "direction_deg": opening.direction_deg}
             wrap = sealer.wrap("owner", digest, settings.owner, beside)
-            train = consent.given(change, "train") is not None
-            kept = Utterance(self._id, self._at, sealer.samples, opening.word, digest, b"", train=train, reported=False)
+            kept = Utterance(self._id, self._began.at, self._began.age, sealer.samples, opening.word, digest, b"",
+                             train="train" in held, reported=False)  # fmt: skip
             utterance.add(change, utterance.signed(kept, wrap, store.device.signing), wrap)
-            if settings.reviewers is not None and consent.given(change, "review") is not None:
-                place = sampling.draw(change, self._at, settings, store.chance)
+            if settings.reviewers is not None and "review" in held and self._began.clock_is_set:
+                place = sampling.draw(change, kept.age, settings, store.chance)
                 if place is not None:
-                    if (before := sampling.taken_by(change, self._at, place)) is not None:
+                    if (before := sampling.taken_by(change, kept.age, place)) is not None:
                         utterance.drop_wraps(change, [before], "review")
                     for_review = sealer.wrap("review", digest, settings.reviewers)
-                    utterance.add_wrap(change, self._id, "review", for_review, self._at // sampling.DAY, place)
+                    utterance.add_wrap(change, kept.id, "review", for_review, kept.age // sampling.DAY, place)
             self._unfinished.become(sealed_path(store.folder, self._id))
         self._unfinished.file.close()
 
 
 def recover(folder: Path, change: Change) -> None:
     """Undo what a process that died had begun: files without a record are destroyed, and so are records without a file."""
-    recorded = {one.id for one in utterance.every(change.execute)}
+    recorded = set(utterance.ids(change.execute))
     present = set()
     for path in (folder / "sealed").iterdir():
         if path.suffix == ".sealed" and path.stem in recorded:

@@ -1,11 +1,13 @@
 """What a store was set up with: whose keys it seals to, how long it keeps, how much it samples."""
 
+import hmac
 from dataclasses import dataclass, fields
+from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from farfield.errors import InputError
-from farfield.store.records import Change
+from farfield.store.records import Change, Execute
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +46,24 @@ def read(change: Change) -> Settings:
         raise InputError(f"settings: are damaged ({error}); set the store up again with: farfield store setup") from None
 
 
-def write(change: Change, settings: Settings) -> None:
-    """Keep the settings, and say in the log what they are; of a key, whether it is another than before: it is an identity."""
-    told: dict[str, str | bool] = {}
-    before = dict(change.execute("SELECT name, value FROM settings"))
+def write(change: Change, settings: Settings, naming: bytes) -> None:
+    """Keep the settings, and say in the log what they are. naming: the device's secret."""
     change.execute("DELETE FROM settings")
     for field in fields(settings):
         value = getattr(settings, field.name)
         kept = value.public_bytes_raw().hex() if isinstance(value, X25519PublicKey) else str(value)
-        if field.name in ("owner", "reviewers"):
-            told[f"{field.name}_changed"] = before.get(field.name) != (None if value is None else kept)
-        else:
-            told[field.name] = kept
         if value is not None:
             change.execute("INSERT INTO settings VALUES (?, ?)", (field.name, kept))
-    change.log("settings", **told)
+    change.log("settings", **told(change.execute, naming))
+
+
+def told(execute: Execute, naming: bytes) -> dict[str, str]:
+    """The settings as the log tells them: of the keys, which are identities, what only the device's secret makes of them."""
+    kept: dict[str, str] = dict(execute("SELECT name, value FROM settings ORDER BY name").fetchall())
+    for name in ("owner", "reviewers"):
+        if name in kept:
+            kept[name] = hmac.new(naming, b"farfield reader 1\n" + kept[name].encode(), sha256).hexdigest()
+    return kept
 
 
 def _key(text: str) -> X25519PublicKey:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from farfield.capture.keeper import Opening
 from farfield.errors import InputError
 from farfield.store import consent, review, sampling, sealed, settings, utterance
+from farfield.store.ageing import Uptime, since_boot
 from farfield.store.consent import Consent, Policy
 from farfield.store.keys import Device, pem, sync_folder, write_new
 from farfield.store.log import Log
@@ -36,24 +37,33 @@ def utc_now() -> datetime:
 class Store:
     """A folder of sealed utterances: a `farfield.capture.Keeper`, and what its owner may do with it.
 
-    folder: set up by `set_up`, else InputError. clock: the date, aware of its zone. chance: decides what reviewers may get.
+    folder: set up by `set_up`, else InputError. clock: the date, aware of its zone. uptime: see `ageing`. chance: decides what
+    reviewers may get. wait_s: how long each method waits for others who use the store, at most, before that is an InputError too.
     why_not: why the last utterance was not kept; None where it was, or nothing has gone wrong yet.
     Each method is one change of the store, whole or not at all; a disk that is full, read-only or failing is an InputError, but
     in `begin` and what it returns, which only say so in `why_not`. Can be used from several threads and processes at once.
     """
 
-    def __init__(self, folder: Path, *, clock: Clock = utc_now, chance: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Clock = utc_now,
+        uptime: Uptime = since_boot,
+        chance: random.Random | None = None,
+        wait_s: float = 10.0,
+    ) -> None:
         self.folder = folder
         self.why_not: str | None = None
         self.chance = chance or random.SystemRandom()
         self.device = Device(folder)
-        self._records = Records(folder, clock)
+        self._records = Records(folder, clock, uptime, wait_s)
         self._mine = threading.Lock()
         self._recovered = False
 
     @classmethod
-    def set_up(cls, folder: Path, wanted: Settings, *, clock: Clock = utc_now) -> "Store":
-        """Make a store in a folder, with the device's keys, or give one that is there other settings.
+    def set_up(cls, folder: Path, wanted: Settings, *, clock: Clock = utc_now, uptime: Uptime = since_boot) -> "Store":
+        """Make a store in a folder, with the device's keys, or give one that is there other settings. The clock must be set.
 
         What was sealed to an earlier owner's key stays sealed to it. Another reviewers' key, or a smaller sample, destroys the
         wraps that are no longer allowed.
@@ -62,27 +72,25 @@ class Store:
             (folder / "sealed").mkdir(parents=True, exist_ok=True, mode=0o700)
             folder.chmod(0o700)
             sync_folder(folder)
-            records = Records(folder, clock)
+            records = Records(folder, clock, uptime)
             with records.lock():
-                device = Device(folder, make=True)
+                device = Device(folder, make=not records.path.is_file())
                 if not (folder / "device.pub").exists():
                     write_new(folder / "device.pub", pem(device.public), mode=0o644)
             records.make(Log(device.signing))
         except OSError as error:
             raise InputError(f"{folder}: cannot be set up ({error.strerror}); wanted a folder that can be written to") from None
-        store = cls(folder, clock=clock)
+        store = cls(folder, clock=clock, uptime=uptime)
         with store.change() as change:
             store._set(change, wanted)
         return store
 
     def _set(self, change: Change, wanted: Settings) -> None:
         before = change.execute("SELECT value FROM settings WHERE name = 'reviewers'").fetchone()
-        settings.write(change, wanted)
-        if before != ((wanted.reviewers.public_bytes_raw().hex(),) if wanted.reviewers else None):
-            for purpose in ("review", "false-wake"):
-                utterance.drop_wraps(change, utterance.wrapped_for(change, purpose), purpose)
-        beyond = change.execute("SELECT utterance FROM wraps WHERE slot >= ?", (wanted.sample_a_day,)).fetchall()
-        utterance.drop_wraps(change, [identity for (identity,) in beyond], "review")
+        change.believe_clock()
+        settings.write(change, wanted, self.device.naming)
+        others = before != ((wanted.reviewers.public_bytes_raw().hex(),) if wanted.reviewers else None)
+        review.limit(change, wanted, self.chance, others)
 
     def settings(self, change: Change | None = None) -> Settings:
         """What the store was set up with."""
@@ -94,11 +102,13 @@ class Store:
     @contextmanager
     def change(self) -> Iterator[Change]:
         """A change of the records; the first undoes what a process that died had begun."""
-        with self._mine, self._records.change(Log(self.device.signing)) as change:
-            if not self._recovered:
-                recover(self.folder, change)
-            yield change
-        self._recovered = True
+        with self._mine:
+            recovered, self._recovered = self._recovered, False
+            with self._records.change(Log(self.device.signing)) as change:
+                if not recovered:
+                    recover(self.folder, change)
+                yield change
+            self._recovered = True
 
     @contextmanager
     def look(self) -> Iterator[sqlite3.Connection]:
@@ -108,20 +118,23 @@ class Store:
 
     def begin(self, opening: Opening) -> FileSealing | None:
         """What seals the utterance that begins; None, as `why_not` says, without consent or where the disk does not take it."""
-        self.why_not = None
+        self.why_not, sealing = None, None
         try:
             with self.change() as change:
-                consented = consent.given(change, "store")
-                if consented is None:
+                consented = consent.all_given(change)
+                if "store" not in consented:
                     self.why_not = "there is no consent to store"
                     return None
                 settings.read(change)
-                return FileSealing(self, opening, change.at, consented)
+                sealing = FileSealing(self, opening, change.moment, consented)
+            return sealing
         except (OSError, InputError) as error:
+            if sealing is not None:
+                sealing.abort()
             self.failed(error)
             return None
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """An utterance is not kept, for this reason; the next change looks for what was left."""
         self.why_not = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         self._recovered = False
@@ -157,7 +170,7 @@ class Store:
                     aliases += utterance.drop_wraps(change, utterance.wrapped_for(change, purpose), purpose)
             if "train" in purposes:
                 change.execute("UPDATE utterances SET train = 0")
-            return ([one.id for one in utterance.every(change.execute)] if "store" in purposes else []), aliases
+            return (utterance.ids(change.execute) if "store" in purposes else []), aliases
 
         return self._erase(chosen, "consent")
 
@@ -218,6 +231,8 @@ class Store:
             if not kept.reported or reviewers is None:
                 wanted = "one that was reported first" if reviewers else "reviewers' key, which the store was not set up with"
                 raise InputError(f"offer: {kept.id} cannot be offered; wanted {wanted}")
+            if kept.at < change.moment.begun:
+                raise InputError(f"offer: {kept.id} was kept before the clock was set; its hour would tell which device it was")
             if kept.id in utterance.wrapped_for(change, "false-wake"):
                 return
             wrap = utterance.owner_wrap(change.execute, kept.id)
@@ -229,20 +244,20 @@ class Store:
     def export_review(self, folder: Path) -> list[str]:
         """Write what reviewers may get and have not got, a file for each clip into a folder; their aliases.
 
-        Samples leave when their day is over (UTC). One that was cut short writes the rest, under the same aliases.
+        Samples leave when their day is over (UTC), and what is past its retention does not. An export that was cut short is
+        taken up where it ended, under the same aliases.
         """
+        self.expire()
         with self.change() as change:
             review.name_ready(change)
         with self.change() as change:
-            packages = review.unwritten(change, self.folder, self.device, self.settings(change))
-        try:
-            for alias, package in packages:
-                review.put(folder, alias, package)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be written ({error.strerror}); wanted a folder that is there") from None
-        with self.change() as change:
-            review.written(change, [alias for alias, _ in packages])
-        return [alias for alias, _ in packages]
+            waiting = review.unwritten(change)
+        written = []
+        for alias in waiting:
+            with self.change() as change:
+                if review.write(change, alias, self.folder, self.device, self.settings(change), folder):
+                    written.append(alias)
+        return written
 
     def delete(self, identities: Sequence[str]) -> Receipt:
         """Destroy utterances: wraps, sealed sound, and everything derived. InputError, and nothing done, if one is not kept."""
@@ -253,12 +268,14 @@ class Store:
         return self._erase(chosen, "owner")
 
     def expire(self) -> Receipt | None:
-        """Destroy what is past its retention, and what a process that died left; None without any. A service calls it hourly."""
+        """Destroy what is past its retention, and what a process that died left; None without any.
+
+        A service calls it when it starts and at least hourly.
+        """
         self._recovered = False
 
         def chosen(change: Change) -> tuple[list[str], list[str]]:
-            oldest = change.at - self.settings(change).retention_days * sampling.DAY
-            return [one.id for one in utterance.every(change.execute) if one.at <= oldest], []
+            return utterance.ids(change.execute, change.age - self.settings(change).retention_days * sampling.DAY), []
 
         receipt = self._erase(chosen, "retention")
         return receipt if receipt.utterances else None
@@ -278,7 +295,8 @@ class Store:
             utterance.destroy(sealed_path(self.folder, identity) for identity in identities)
         except OSError as error:
             self._recovered = False
-            raise InputError(f"{self.folder}: keys are destroyed, sealed sound is not ({error.strerror}); try again") from error
+            told = f"keys are destroyed, sealed sound is not yet ({error.strerror}); the next change tries again"
+            raise InputError(f"{self.folder}: {told}") from error
         return receipt
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,23 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from farfield.errors import InputError
 from farfield.store.keys import sync_folder
 from farfield.store.records import Change, Execute
+from farfield.store.sealed import write_whole
 
-_COLUMNS = "id, at, samples, word, digest, signature, train, reported"
+_COLUMNS = "id, at, age, samples, word, digest, signature, train, reported"
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
     """What is kept of an utterance beside its sealed sound.
 
-    id: random. at: when its word was accepted, seconds since 1970. samples: at 16 kHz. digest: SHA-256 of the sealed file.
+    id: random. at: when its word was accepted, seconds since 1970. age: the store's then, which its retention is counted from.
+    samples: at 16 kHz. digest: SHA-256 of the sealed file.
     signature: the device's. train: whether that was consented to, then and since. reported: the owner called it a false wake.
     """
 
     id: str
     at: int
+    age: int
     samples: int
     word: str
     digest: bytes
@@ -42,6 +46,7 @@ class Utterance:
                 "kind": "farfield utterance 1",
                 "id": self.id,
                 "at": self.at,
+                "age": self.age,
                 "samples": self.samples,
                 "word": self.word,
                 "digest": self.digest.hex(),
@@ -68,11 +73,11 @@ def verify(utterance: Utterance, owner_wrap: bytes, key: Ed25519PublicKey) -> No
 def add(change: Change, utterance: Utterance, owner_wrap: bytes) -> None:
     """Record an utterance and the owner's wrap."""
     change.execute(
-        f"INSERT INTO utterances ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (utterance.id, utterance.at, utterance.samples, utterance.word, utterance.digest, utterance.signature,
+        f"INSERT INTO utterances ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (utterance.id, utterance.at, utterance.age, utterance.samples, utterance.word, utterance.digest, utterance.signature,
          utterance.train, utterance.reported),
     )  # fmt: skip
-    change.log("store", utterance=utterance.id, digest=utterance.digest.hex())
+    change.log("store", utterance=utterance.id, digest=utterance.digest.hex(), train=utterance.train)
     add_wrap(change, utterance.id, "owner", owner_wrap)
 
 
@@ -80,7 +85,7 @@ def add_wrap(change: Change, identity: str, purpose: str, wrap: bytes, day: int 
     """Record a wrap. day, slot: its place in the day's sample."""
     change.execute("INSERT INTO wraps (utterance, purpose, wrap, day, slot) VALUES (?, ?, ?, ?, ?)",
                    (identity, purpose, wrap, day, slot))  # fmt: skip
-    change.log("wrap", utterance=identity, purpose=purpose)
+    change.log("wrap", utterance=identity, purpose=purpose, digest=sha256(wrap).hexdigest())
 
 
 def drop_wraps(change: Change, identities: Iterable[str], purpose: str) -> list[str]:
@@ -102,13 +107,18 @@ def wrapped_for(change: Change, purpose: str) -> list[str]:
 
 def every(execute: Execute) -> list[Utterance]:
     """All utterances, in the order in which they were kept."""
-    rows = execute(f"SELECT {_COLUMNS} FROM utterances ORDER BY position")
-    return [_of(row) for row in rows]
+    return [_of(row) for row in execute(f"SELECT {_COLUMNS} FROM utterances ORDER BY position")]
+
+
+def ids(execute: Execute, youngest: int | None = None) -> list[str]:
+    """The ids of all utterances, or of those that were kept at the age `youngest` of the store or before, in that order."""
+    rows = execute("SELECT id FROM utterances WHERE ? IS NULL OR age <= ? ORDER BY position", (youngest, youngest))
+    return [identity for (identity,) in rows]
 
 
 def find(execute: Execute, identity: str) -> Utterance:
     """The utterance of this id, or of the only one that begins so; InputError where there is none."""
-    rows = execute(f"SELECT {_COLUMNS} FROM utterances WHERE substr(id, 1, ?) = ? LIMIT 2", (len(identity), identity)).fetchall()
+    rows = execute(f"SELECT {_COLUMNS} FROM utterances WHERE id >= ? AND id < ? LIMIT 2", (identity, f"{identity}~")).fetchall()
     if len(rows) != 1 or not identity:
         got = "several begin so" if rows else "none is kept"
         raise InputError(f"utterance {identity}: {got}; wanted an id of: farfield utterances list")
@@ -116,8 +126,8 @@ def find(execute: Execute, identity: str) -> Utterance:
 
 
 def _of(row: tuple[Any, ...]) -> Utterance:
-    identity, at, samples, word, digest, signature, train, reported = row
-    return Utterance(identity, at, samples, word, bytes(digest), bytes(signature), bool(train), bool(reported))
+    identity, at, age, samples, word, digest, signature, train, reported = row
+    return Utterance(identity, at, age, samples, word, bytes(digest), bytes(signature), bool(train), bool(reported))
 
 
 def owner_wrap(execute: Execute, identity: str) -> bytes:
@@ -146,8 +156,8 @@ def destroy(paths: Iterable[Path]) -> None:
     folders = set()
     for path in paths:
         try:
-            with open(path, "r+b", buffering=0) as file:
-                file.write(bytes(os.fstat(file.fileno()).st_size))
+            with FileIO(path, "r+b") as file:
+                write_whole(file)(memoryview(bytes(os.fstat(file.fileno()).st_size)))
                 os.fsync(file.fileno())
             path.unlink()
         except FileNotFoundError:

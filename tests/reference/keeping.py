@@ -20,22 +20,36 @@ RATE = 16_000
 
 
 class Clock:
-    """A date that tests move."""
+    """A date, and a machine's uptime, that tests move: time passes for both, or the clock alone is set, or the machine is off."""
 
     def __init__(self, start=datetime(2026, 11, 25, 9, 30, tzinfo=UTC)):
-        self.now = start
+        self.now, self.true, self.starts, self.up = start, start, 1, 0
 
     def __call__(self):
         return self.now
 
+    def uptime(self):
+        return str(self.starts), self.up
+
     def go(self, **time):
-        self.now += timedelta(**time)
+        passed = timedelta(**time)
+        self.now += passed
+        self.true += passed
+        self.up += passed // timedelta(microseconds=1) * 1_000
+
+    def set(self, to=None, **time):
+        self.now = (to or self.now) + timedelta(**time)
+
+    def restart(self, boots_at=None, **time_off):
+        self.go(**time_off)
+        self.starts, self.up, self.now = self.starts + 1, 0, boots_at or self.now
 
 
 def make_store(folder, clock=None, seed=1, consents=("store",), **wanted):
     """A store with the owner's and the reviewers' keys above, and its clock."""
     clock = clock or Clock()
-    made = Store.set_up(folder, Settings(OWNER.public_key(), **{"reviewers": REVIEWERS.public_key()} | wanted), clock=clock)
+    settings = Settings(OWNER.public_key(), **{"reviewers": REVIEWERS.public_key()} | wanted)
+    made = Store.set_up(folder, settings, clock=clock, uptime=clock.uptime)
     made.chance = random.Random(seed)
     if consents:
         made.give(consents, POLICY)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farfield.errors import InputError
-from farfield.store import audit, log, merkle
+from farfield.store import Store, audit, log, merkle
 from farfield.store.log import Head, read_checkpoint, read_note, sign_checkpoint, sign_note
 from reference.keeping import keep, make_store, marked
 
@@ -116,11 +117,19 @@ CHANGES = {
     "no head": "DELETE FROM head",
     "an utterance": "DELETE FROM utterances WHERE position = 1",
     "an utterance's time": "UPDATE utterances SET at = at + 1 WHERE position = 1",
+    "an utterance's age": "UPDATE utterances SET age = age + 86400 WHERE position = 1",
+    "who may teach": "UPDATE utterances SET train = 1 WHERE position = 1",
+    "what was reported": "UPDATE utterances SET reported = 1 WHERE position = 1",
+    "whom it seals to": "UPDATE settings SET value = replace(value, '0', '1') WHERE name = 'owner'",
+    "how long it keeps": "UPDATE settings SET value = 3000 WHERE name = 'retention_days'",
+    "that nothing is reviewed": "DELETE FROM settings WHERE name = 'reviewers'",
+    "whom a wrap is for": "UPDATE wraps SET wrap = x'00' WHERE purpose = 'review'",
     "an utterance's word": "UPDATE utterances SET word = 'x' WHERE position = 1",
     "the owner's wrap": "UPDATE wraps SET wrap = x'00' WHERE purpose = 'owner'",
     "a wrap for reviewers": "DELETE FROM wraps WHERE purpose = 'review'",
     "a wrap that nobody made": "INSERT INTO wraps (utterance, purpose, wrap) SELECT id, 'else', x'00' FROM utterances LIMIT 1",
     "what is derived": "UPDATE derived SET sealed = x'00'",
+    "a consent's time": "DROP TRIGGER consents_hold; UPDATE consents SET at = at - 1",
     "a consent": "INSERT INTO consents (purpose, given, at, policy_version, policy_hash) VALUES ('train', 1, 0, '', '')",
 }
 
@@ -131,6 +140,9 @@ def test_verify_finds_what_was_changed_in_the_database(kept, sql):
     before = kept._records.path.read_bytes()
     try:
         with kept._records._open() as database:
+            *before_it, sql = sql.split("; ")
+            for statement in before_it:
+                database.execute(statement)
             assert database.execute(sql).rowcount > 0
         assert audit.verify(kept)[1] != []
     finally:
@@ -146,6 +158,11 @@ def test_verify_finds_changed_and_missing_sound_and_a_damaged_database(kept):
     path.unlink()
     assert any("missing" in line for line in audit.verify(kept)[1])
     path.write_bytes(before)
+    stray = path.with_name("0123.sealed")
+    stray.write_bytes(before)
+    assert audit.verify(kept)[1] == ["utterance 0123: is sealed sound without a record; a deletion was cut short, or it was put "
+                                     "there. The next command that uses the store destroys it"]  # fmt: skip
+    stray.unlink()
     assert audit.verify(kept)[1] == []
     whole = kept._records.path.read_bytes()
     try:
@@ -153,6 +170,49 @@ def test_verify_finds_changed_and_missing_sound_and_a_damaged_database(kept):
         assert audit.verify(kept)[1] != []
     finally:
         kept._records.path.write_bytes(whole)
+
+
+def test_others_use_the_store_while_its_files_are_verified(tmp_path, monkeypatch):
+    """Hours of sealed sound take a while to read: nobody waits for that, and what is deleted meanwhile is not called missing."""
+    store, _ = make_store(tmp_path)
+    kept, real = [keep(store, marked(seed)) for seed in range(3)], audit._digest
+
+    def digest(path):
+        with monkeypatch.context() as patched:
+            patched.setattr(audit, "_digest", real)
+            if store.utterances():
+                store.delete(kept)
+        return real(path)
+
+    monkeypatch.setattr(audit, "_digest", digest)
+    assert audit.verify(store)[1] == [] and store.utterances() == []
+
+
+def test_a_whole_store_that_is_put_back_is_found_by_a_checkpoint_kept_elsewhere(tmp_path):
+    store, _ = make_store(tmp_path / "store")
+    gone = keep(store, marked(1))
+    shutil.copytree(tmp_path / "store", tmp_path / "copy")
+    receipt = store.delete([gone])
+    shutil.rmtree(tmp_path / "store")
+    (tmp_path / "copy").rename(tmp_path / "store")
+    back = Store(tmp_path / "store")
+    assert [one.id for one in back.utterances()] == [gone], "what was deleted is there again"
+    assert audit.verify(back)[1] == [], "and nothing in the store itself can tell"
+    assert any("cut back" in line for line in audit.verify(back, [receipt.checkpoint])[1])
+    keep(back, marked(2))
+    keep(back, marked(3))
+    assert any("rewritten" in line for line in audit.verify(back, [receipt.checkpoint])[1]), "also once it has grown beyond"
+
+
+def test_a_damaged_entry_is_one_line(tmp_path):
+    store, _ = make_store(tmp_path)
+    for damage in (b"\xff", b"[]", b"{}", b'{"at": 1e400}', b'{"at": "x"}'):
+        with store._records._open() as database:
+            database.execute("UPDATE log SET leaf = ? WHERE position = 1", (damage,))
+        for ask in (lambda: audit.entries(store), lambda: audit.proof(store, 1)):
+            with pytest.raises(InputError, match="entry 1: is damaged"):
+                ask()
+        assert audit.verify(store)[1]
 
 
 def test_nothing_more_is_kept_over_a_log_that_was_cut(kept):

@@ -1,6 +1,8 @@
 """A sealed utterance: read by libsodium as well as by us, and by nobody once a bit of it is another."""
 
+import tracemalloc
 from hashlib import sha256
+from io import FileIO
 
 import numpy as np
 import pytest
@@ -59,12 +61,30 @@ def test_what_is_no_int16_sound_is_refused(wrong):
         seal([wrong])
 
 
-SMALL, _, SMALL_KEY, _ = seal([np.arange(50, dtype=np.int16), np.arange(7, dtype=np.int16)], {"word": "x"})
+with pytest.MonkeyPatch.context() as patched:  # two small chunks of sound
+    patched.setattr(sealed, "CHUNK_BYTES", 100)
+    SMALL, _, SMALL_KEY, _ = seal([np.arange(57, dtype=np.int16)], {"word": "x"})
 
 
 def refused(data, key=SMALL_KEY):
     with pytest.raises(InputError, match="sealed utterance"):
         opened(bytes(data), key)
+
+
+@given(st.lists(st.integers(1, 9_000), min_size=1, max_size=6))
+def test_chunks_tell_nothing_of_the_blocks_that_the_sound_came_in(lengths):
+    """Nor does the file's size, beyond how long the sound is: it is what one block gives."""
+    sound = marked(8, sum(lengths) / 16_000)
+    blocks = np.split(sound, np.cumsum(lengths)[:-1])
+
+    def sizes(data):
+        at, found = len(HEADER), []
+        while at < len(data):
+            found.append(int.from_bytes(data[at : at + 4], "little"))
+            at += 4 + found[-1]
+        return found
+
+    assert sizes(seal(blocks)[0]) == sizes(seal([sound])[0])
 
 
 def test_every_flipped_bit_is_found():
@@ -80,6 +100,7 @@ def test_cutting_off_exchanging_and_adding_is_found():
     first, second = len(HEADER), len(HEADER) + 4 + 100 + 16
     third = second + 4 + 14 + 16
     chunks = SMALL[first:second], SMALL[second:third], SMALL[third:]
+    assert [int.from_bytes(chunk[:4], "little") for chunk in chunks] == [len(chunk) - 4 for chunk in chunks]
     for order in ((1, 0, 2), (0, 2), (0, 1), (0, 0, 1, 2), (0, 1, 2, 2), (2,)):
         refused(HEADER + b"".join(chunks[n] for n in order))
     refused(SMALL + b"\0")
@@ -109,6 +130,28 @@ def test_the_key_is_zeroed_and_each_file_has_another():
     sealer.destroy()
     assert held == bytearray(32) and key != bytearray(32)
     assert seal([marked(6)])[2] != key
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_sealing_takes_no_more_memory_however_long_it_is(tmp_path, planted):
+    """What Python and numpy allocate at most in 15 s, beyond what there was after the first; planted: blocks that are kept."""
+    block, kept = marked(9, 0.032), []
+    with FileIO(tmp_path / "sealed", "wb") as file:
+        sealer = Sealer(sealed.write_whole(file))
+        tracemalloc.start()
+        try:
+            for n in range(470):
+                if n == 32:
+                    before, _ = tracemalloc.get_traced_memory()
+                    tracemalloc.reset_peak()
+                sealer.sound(block)
+                if planted:
+                    kept.append(block.copy())
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        sealer.destroy()
+    assert (most - before < 4_096) != planted
 
 
 def test_the_search_for_plain_sound_finds_it_and_finds_none_in_a_sealed_file(tmp_path):

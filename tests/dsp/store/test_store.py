@@ -1,10 +1,5 @@
 """The store as its owner and its listener meet it: what is kept, for how long, who can read it, and what goes wrong."""
 
-import errno
-import os
-import subprocess
-import sys
-import threading
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +7,7 @@ import pytest
 
 from farfield.capture import Keeper
 from farfield.errors import InputError
-from farfield.store import Policy, Settings, Store, audit, read_receipt
+from farfield.store import Policy, Settings, Store, audit, read_receipt, sampling, utterance
 from farfield.store.utterance import sealed_path
 from reference.keeping import (
     OPENING,
@@ -90,6 +85,30 @@ def test_consent_that_is_withdrawn_while_somebody_speaks_keeps_nothing(tmp_path)
     other.give(["store"], POLICY)
     assert sealing.finish(20_000) == "" and "withdrawn" in store.why_not
     assert store.utterances() == [] and mismatches(store) == []
+
+
+@pytest.mark.parametrize("purpose", ["review", "train"])
+@pytest.mark.parametrize("how", ["given late", "withdrawn and given again", "given anew"])
+def test_review_and_train_take_consent_that_held_from_the_word_to_the_end(tmp_path, purpose, how):
+    first = ("store",) if how == "given late" else ("store", purpose)
+    store, _ = make_store(tmp_path, consents=first, sample_share=1.0)
+    sealing, other = store.begin(OPENING), Store(tmp_path)
+    sealing.write(marked(4))
+    if how == "withdrawn and given again":
+        other.withdraw([purpose])
+    other.give([purpose], Policy.of(b"another policy", "8"))
+    assert sealing.finish(20_000)
+    (kept,) = store.utterances()
+    with store.look() as database:
+        (wraps,) = database.execute("SELECT count(*) FROM wraps WHERE purpose = 'review'").fetchone()
+    assert (kept.train, wraps) == {"review": (False, how == "given anew"), "train": (how == "given anew", 0)}[purpose]
+
+
+def test_a_policy_agreed_to_anew_while_somebody_speaks_loses_nothing(tmp_path):
+    store, _ = make_store(tmp_path)
+    sealing = store.begin(OPENING)
+    Store(tmp_path).give(["store"], Policy.of(b"another policy", "8"))
+    assert sealing.finish(20_000)
 
 
 def test_an_abort_leaves_nothing_and_what_follows_does_nothing(tmp_path):
@@ -236,6 +255,23 @@ def test_settings_out_of_range_are_refused(name):
             Settings(OWNER.public_key(), **{name: value})
 
 
+def test_one_is_found_among_many_without_looking_at_all(tmp_path):
+    """What a capture, a deletion and a sample ask of the records goes by an index: no plan of SQLite's scans."""
+    store, _ = make_store(tmp_path, consents=("store", "review"), sample_share=1.0)
+    identity, asked = keep(store, marked(1)), []
+    with store.change() as change:
+        database = change.execute.__self__
+        database.set_trace_callback(asked.append)
+        utterance.find(change.execute, identity[:6])
+        sampling.taken_by(change, change.age, 0)
+        utterance.erase(change, [identity], "owner")
+        database.set_trace_callback(None)
+        asked = [sql for sql in asked if not sql.startswith("--")]
+        plans = [row[3] for sql in asked for row in database.execute(f"EXPLAIN QUERY PLAN {sql}")]
+        scan = database.execute("EXPLAIN QUERY PLAN SELECT * FROM utterances WHERE word = 'x'").fetchone()[3]
+    assert len(asked) >= 4 and not [plan for plan in plans if "SCAN" in plan] and "SCAN" in scan
+
+
 def test_what_was_changed_is_not_read(tmp_path):
     store, _ = make_store(tmp_path)
     one, other = keep(store, marked(12)), keep(store, marked(13))
@@ -253,120 +289,3 @@ def test_what_was_changed_is_not_read(tmp_path):
     with pytest.raises(InputError, match="not what the device signed"):
         store.read(one, OWNER)
     assert len([leaf for leaf in leaves(store) if leaf["what"] == "read"]) == 0
-
-
-FAULTS = {"write": ("os.write", 0), "middle of write": ("os.write", 5), "fsync": ("os.fsync", 0), "rename": ("os.rename", 0)}
-
-
-@pytest.mark.parametrize(("name", "after"), FAULTS.values(), ids=FAULTS)
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
-def test_a_disk_that_fails_keeps_nothing_says_so_and_goes_on(tmp_path, monkeypatch, name, after, number):
-    store, _ = make_store(tmp_path)
-    real, calls = getattr(os, name.removeprefix("os.")), []
-
-    def failing(*arguments, **named):
-        calls.append(name)
-        if len(calls) > after:
-            raise OSError(number, os.strerror(number))
-        return real(*arguments, **named)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(name, failing)
-        assert keep(store, marked(14)) == ""
-        assert os.strerror(number) in store.why_not and len(calls) > after
-    assert mismatches(store) == [] and store.utterances() == [] and audit.verify(store)[1] == []
-    assert keep(store, marked(15)) and store.why_not is None, "it goes on where the disk does"
-
-
-SMALL_DISK = """
-import sys
-from pathlib import Path
-sys.path[:0] = {path!r}
-from reference.keeping import OPENING, keep, make_store, marked, mismatches
-from farfield.store import audit
-import os, subprocess
-disk = Path(sys.argv[1])
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", disk], check=True)
-store, clock = make_store(disk / "store")
-kept = []
-while store.why_not is None:
-    kept.append(keep(store, marked(len(kept), 2.0)))
-    assert len(kept) < 20
-print("full:", len(kept) - 1, kept[-1] == "", store.why_not)
-(disk / "filler").write_bytes(b"x" * 1)
-assert mismatches(store) == [] and audit.verify(store)[1] == [], mismatches(store)
-store.delete([kept[0]])
-assert keep(store, marked(1, 0.5))
-subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-print("read-only:", keep(store, marked(2)) == "", store.why_not)
-sealing = None
-subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
-print("again:", bool(keep(store, marked(3, 0.1))), store.why_not)
-"""
-
-
-def test_a_real_disk_that_is_full_and_then_read_only(tmp_path):
-    """In a mount namespace of its own, where the system allows one."""
-    if subprocess.run(["unshare", "-Urm", "true"], capture_output=True).returncode:
-        pytest.skip("needs user namespaces")
-    script = SMALL_DISK.format(path=[p for p in sys.path if p])
-    ran = subprocess.run(
-        ["unshare", "-Urm", sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60
-    )
-    assert ran.returncode == 0, ran.stderr
-    full, read_only, again = ran.stdout.splitlines()
-    assert full.startswith("full:") and "True" in full and ("No space left" in full or "full" in full.split("True")[1])
-    assert read_only.startswith("read-only: True") and "Read-only" in read_only
-    assert again == "again: True None"
-
-
-def test_what_a_dead_process_left_is_destroyed_and_what_a_living_one_writes_is_not(tmp_path):
-    store, _ = make_store(tmp_path)
-    kept = keep(store, marked(16))
-    living = store.begin(OPENING)
-    living.write(marked(17))
-    (tmp_path / "sealed" / "dead.partial").write_bytes(b"begun")
-    (tmp_path / "sealed" / "orphan.sealed").write_bytes(b"no record")
-    assert len(mismatches(store)) == 3
-    other = Store(tmp_path)
-    assert [one.id for one in other.utterances()] == [kept]
-    assert len(mismatches(store)) == 1, "the one that is being written"
-    assert living.finish(20_000) and mismatches(store) == []
-    sealed_path(tmp_path, kept).unlink()
-    assert len(mismatches(store)) == 1
-    store.expire()
-    assert mismatches(store) == [] and leaves(store)[-1]["why"] == "lost" and audit.verify(store)[1] == []
-
-
-def test_several_threads_keep_and_delete_at_once(tmp_path):
-    store, _ = make_store(tmp_path)
-    kept, deleted = [], []
-
-    def run(seed):
-        here = store if seed % 2 else Store(tmp_path)
-        for n in range(5):
-            kept.append(keep(here, marked(10 * seed + n, 0.05)))
-            if n % 2:
-                deleted.append(kept[-1])
-                here.delete([deleted[-1]])
-
-    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert "" not in kept and {one.id for one in store.utterances()} == set(kept) - set(deleted)
-    assert mismatches(store) == [] and audit.verify(store)[1] == []
-
-
-def test_a_folder_that_is_no_store_and_a_clock_without_a_zone_are_refused(tmp_path):
-    from datetime import datetime
-
-    with pytest.raises(InputError, match="is no store; set one up with"):
-        Store(tmp_path)
-    make_store(tmp_path)
-    with pytest.raises(TypeError, match="without a zone"):
-        Store(tmp_path, clock=lambda: datetime(2026, 1, 1)).utterances()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be set up"):
-        Store.set_up(tmp_path / "file", Settings(OWNER.public_key()))

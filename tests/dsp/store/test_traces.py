@@ -1,23 +1,27 @@
 """Nothing stays of what was deleted: not in the database, not in its journal, not in the files; and not in memory."""
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from farfield.store import records
+from farfield.errors import InputError
+from farfield.store import Store, records
 from farfield.store.sealed import HEADER
 from farfield.store.utterance import sealed_path
-from reference.keeping import OWNER, files, keep, make_store, marked, traces
+from reference.keeping import OWNER, files, keep, make_store, marked, mismatches, traces
 
 
-def remains(folder, needles):
-    """What of the needles is still there: any 24 bytes of one, in any file."""
+def remains(folder, needles, window=16):
+    """What of the needles is still there: any 16 bytes of one, wherever they begin, in any file."""
+    owners = {data[at : at + window]: name for name, data in needles.items() for at in range(len(data) - window + 1)}
     held = [path.read_bytes() for path in files(folder)]
-    return sorted({name for name, data in needles.items() for at in range(0, len(data) - 23, 8)
-                   if any(data[at : at + 24] in whole for whole in held)})  # fmt: skip
+    return sorted({owners[part] for whole in held for at in range(len(whole) - window + 1)
+                   if (part := whole[at : at + window]) in owners})  # fmt: skip
 
 
 def kept_and_deleted(folder, way="delete"):
@@ -64,13 +68,48 @@ def test_nothing_remains_of_what_was_deleted(tmp_path, way):
     gone, kept = kept_and_deleted(tmp_path, way)
     assert remains(tmp_path, gone) == []
     assert remains(tmp_path, kept) == sorted(kept), "and the search finds what is there"
+    assert journal(records.Records(tmp_path, None)) == b""
+    with Store(tmp_path).look() as database:
+        (freed,) = database.execute("PRAGMA freelist_count").fetchone()
+    assert freed >= 2, "some pages of the database are free: they were searched too"
+    plain = [text.encode(form) for text in ("what was said", "some more") for form in ("utf-8", "utf-16-le")]
+    assert not any(text in path.read_bytes() for text in plain for path in files(tmp_path)), "nor was a transcript ever plain"
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_sealed_sound_is_overwritten_before_its_name_goes(tmp_path, monkeypatch, planted):
+    """Seen through another name of the same file, which deletion knows nothing of."""
+    store, _ = make_store(tmp_path / "store")
+    identity = keep(store, marked(1))
+    os.link(sealed_path(store.folder, identity), tmp_path / "link")
+    size = (tmp_path / "link").stat().st_size
+    if planted:
+        monkeypatch.setattr("farfield.store.utterance.destroy", lambda paths: [path.unlink() for path in paths])
+    store.delete([identity])
+    assert not sealed_path(store.folder, identity).exists()
+    assert ((tmp_path / "link").read_bytes() == bytes(size)) != planted
+
+
+def test_a_program_that_reads_along_stops_a_deletion_rather_than_keeping_a_part_of_it(tmp_path):
+    store, _ = make_store(tmp_path)
+    identity = keep(store, marked(1))
+    with closing(sqlite3.connect(tmp_path / "records.db")) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM wraps").fetchall()
+        with pytest.raises(InputError, match="another program has it open"):
+            store.delete([identity])
+        assert keep(store, marked(2)) == "" and "another program" in store.why_not
+    assert [one.id for one in store.utterances()] == [identity] and mismatches(store) == []
+    store.delete([identity])
+    assert store.utterances() == [] and files(tmp_path / "sealed") == []
 
 
 def test_pages_that_are_not_overwritten_are_found(tmp_path, monkeypatch):
     planted = tuple("secure_delete = OFF" if pragma.startswith("secure") else pragma for pragma in records._PRAGMAS)
     monkeypatch.setattr(records, "_PRAGMAS", planted)
     gone, _ = kept_and_deleted(tmp_path)
-    assert any("transcript" in name for name in remains(tmp_path, gone))
+    found = remains(tmp_path, gone)
+    assert any("transcript" in name for name in found) and any("wrap" in name for name in found)
 
 
 def test_a_journal_that_is_not_cleared_is_found(tmp_path, monkeypatch):
@@ -79,7 +118,8 @@ def test_a_journal_that_is_not_cleared_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(records.Records, "_leave_nothing", lambda self, _: held.append(journal(self)))
     gone, _ = kept_and_deleted(tmp_path)
     (tmp_path / "journal").write_bytes(b"".join(held))
-    assert any("transcript" in name for name in remains(tmp_path, gone))
+    found = remains(tmp_path, gone)
+    assert any("transcript" in name for name in found) and any("wrap" in name for name in found)
 
 
 def test_sealed_sound_that_is_only_renamed_is_found(tmp_path, monkeypatch):
