@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     click.option("--store", type=click.Path(path_type=Path), metavar="FOLDER",
-                 help="Keep what is said after the word there, sealed, where its owner consents; set up by: farfield store setup."),
+                 help="Keep what is said after the word there, sealed, with consent; set up by: farfield store setup."),
     click.option("--preroll-ms", type=click.IntRange(0, 2000), metavar="MS",
                  help="Sound before the word that an utterance begins with. [default: 500]"),
     click.option("--on-state", "on_state", metavar="COMMAND",
