@@ -92,8 +92,8 @@ def plant(fault):
     elif fault == "pause-when-rejected":
         reject = listener.Listener._reject
 
-        def rejecting(self):
-            reject(self)
+        def rejecting(self, index):
+            reject(self, index)
             pause("rejected")
 
         listener.Listener._reject = rejecting

@@ -1,5 +1,6 @@
 """What `farfield listen` does beyond telling: utterances are captured, shown by an indicator, muted."""
 
+import gc
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -111,6 +112,7 @@ class Service:
             note=self._noted,
             ended=self._ended,
         )
+        gc.freeze()  # or each sweep would go through all that was imported, which takes longer than a block
         return self._listener
 
     def _mute(self) -> None:

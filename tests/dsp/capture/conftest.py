@@ -93,9 +93,9 @@ def listening():
 
 @pytest.fixture
 def rejecting_model(tmp_path):
-    """A model that finds its word again and again, and a second look that never agrees."""
+    """A model that finds its word, a short one that is soon zeroed, again and again, and a second look that never agrees."""
     path = tmp_path / "never.safetensors"
-    random_model(1, smoothing_steps=3, refractory_ms=100, word_ms=300, threshold=0.6, word="never").save(path)
+    random_model(1, smoothing_steps=3, refractory_ms=100, word_ms=10, threshold=0.6, word="never").save(path)
     random_model(1, smoothing_steps=1, threshold=0.9999, word="never").save(tmp_path / "never.look.safetensors")
     return path
 
