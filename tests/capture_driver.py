@@ -80,6 +80,10 @@ def plant(fault):
         from farfield.chain import Chain
 
         Chain.reset = lambda self: None
+    elif fault == "stays-open":
+        from farfield.board.source import SerialSource
+
+        SerialSource.__exit__ = lambda self, *_: None
     elif fault == "keeps-blocks":
         process = Listener.process
 

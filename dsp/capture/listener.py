@@ -193,11 +193,12 @@ class Listener:
         start = max(event.start - self._preroll, self._ring.start)
         opening = Opening(event.word, event.score, event.epoch, start, event.start, event.end, event.direction_deg)
         sealing = self._keeper.begin(opening) if self._keeper is not None else None
-        self._tell(self._keeper.why_not if self._keeper is not None and sealing is None else None)
+        why_not = self._keeper.why_not if self._keeper is not None and sealing is None else None
         if (sealing is not None or self._consumers) and not self._indicator.enter(State.CAPTURING):
-            self._tell(f"indicator: {self._indicator.broken}; nothing is captured that it does not show")
+            why_not = f"indicator: {self._indicator.broken}; nothing is captured that it does not show"
             if sealing is not None:
                 sealing.abort()
+        self._tell(why_not)
         shown = self.state is State.CAPTURING
         self._capturing = Capturing(
             opening,
@@ -240,7 +241,7 @@ class Listener:
             return
         capturing, self._capturing = self._capturing, None
         utterance = capturing.end(reason)
-        if self._keeper is not None and not utterance.kept and reason != "muted":
+        if self._keeper is not None and capturing.keeps and not utterance.kept and reason != "muted":
             self._tell(self._keeper.why_not)
         self._ended(utterance)
         self._settle(self._ring.end - self.settling)
