@@ -86,12 +86,12 @@ def test_a_device_that_is_not_there_is_final_at_first_and_waited_for_after_a_mut
         pass
     with Switched(opened, lambda: None, lambda: None) as source:
         source._muted = source.unmute
-        heard = 0
-        for _ in source.blocks(lambda: heard > 4):
-            heard += 1
-            if heard == 2:
+        heard = []
+        for block in source.blocks(lambda: len(heard) > 4):
+            heard.append(block)
+            if len(heard) == 2:
                 source.mute()
-    assert len(attempts) == 4 and heard == 5
+    assert len(attempts) == 4 and len(heard) == 5
 
 
 @pytest.mark.parametrize("fault", ["none", "stays-open"])
