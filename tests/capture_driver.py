@@ -80,6 +80,16 @@ def plant(fault):
         from farfield.chain import Chain
 
         Chain.reset = lambda self: None
+    elif fault == "sealing-keeps":
+        from farfield.store.sealing import FileSealing
+
+        write_sealed = FileSealing.write
+
+        def sealing(self, samples):
+            KEPT.append(samples.tobytes())
+            write_sealed(self, samples)
+
+        FileSealing.write = sealing
     elif fault == "stays-open":
         from farfield.board.source import SerialSource
 

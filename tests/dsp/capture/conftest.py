@@ -4,13 +4,14 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from farfield.board.simulated import SimulatedBoard
+from farfield.board.simulated import Faults, SimulatedBoard
 from reference import marked
 from reference.planted import random_model
 
@@ -21,8 +22,8 @@ _PATIENCE_S = 60
 class Listening:
     """`farfield listen` as a process. Its stdout is read by the line; whatever it prints must come within a minute."""
 
-    def __init__(self, process, board):
-        self.process, self.board, self.lines = process, board, []
+    def __init__(self, process, board, errors):
+        self.process, self.board, self.errors, self.lines = process, board, errors, []
         self._rest = b""
 
     def until(self, *texts):
@@ -44,6 +45,14 @@ class Listening:
     def heard_s(self, seconds):
         """Lets it hear so much more: the board's clock is the machine's."""
         time.sleep(seconds)
+
+    def ended(self):
+        """Lets it end, and gives its status and what it said on stderr."""
+        self.until("over")
+        self.go_on()
+        self.process.wait(timeout=_PATIENCE_S)
+        self.errors.seek(0)
+        return self.process.returncode, self.errors.read().decode()
 
     def send(self, number):
         os.kill(self.pid, number)
@@ -68,22 +77,23 @@ class Listening:
 
 
 @contextmanager
-def _listening(shape, *arguments, seconds=20, faults="none", before=(), frames=160):
+def _listening(shape, *arguments, seconds=20, faults="none", before=(), frames=160, pace=1):
+    """pace: how much faster than real time the board's clock runs."""
     sound = marked.sound(seconds, *shape)
 
     def chunks():
         return (sound[at : at + 1_000] for at in range(0, len(sound), 1_000))
 
-    with SimulatedBoard(chunks, *shape, frames=frames) as board:
+    with SimulatedBoard(chunks, *shape, frames=frames, faults=Faults(clock_ppm=1e6 * (pace - 1))) as board:
         command = [*before, sys.executable, str(DRIVER), faults, "listen", "--serial", board.port, "--json", *map(str, arguments)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FARFIELD_")}
-        pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
-        process = subprocess.Popen(command, env=environment, **pipes)
-        try:
-            yield Listening(process, board)
-        finally:
-            process.kill()
-            process.communicate()
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+            try:
+                yield Listening(process, board, errors)
+            finally:
+                process.kill()
+                process.communicate()
 
 
 @pytest.fixture
@@ -97,6 +107,14 @@ def rejecting_model(tmp_path):
     path = tmp_path / "never.safetensors"
     random_model(1, smoothing_steps=3, refractory_ms=100, word_ms=10, threshold=0.6, word="never").save(path)
     random_model(1, smoothing_steps=1, threshold=0.9999, word="never").save(tmp_path / "never.look.safetensors")
+    return path
+
+
+@pytest.fixture
+def waking_model(tmp_path):
+    """A model that finds its word in anything, every few seconds."""
+    path = tmp_path / "always.safetensors"
+    random_model(1, smoothing_steps=3, refractory_ms=3_000, word_ms=300, threshold=0.4, word="always").save(path)
     return path
 
 

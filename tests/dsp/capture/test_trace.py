@@ -1,0 +1,113 @@
+"""The real listener under strace, for minutes of a marked sound without the wake word: nothing that it hears leaves it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from reference import marked, trace
+from reference.keeping import files, make_store
+
+SHAPE = 1, 0  # one microphone, which passes the front end bit for bit: the mark stays whole at every stage
+NEVER = "--model", "snowboy"  # a word that a buzz does not sound like
+MOST_BYTES_A_SECOND = 12  # 96 bit/s; Codec 2 needs 450 for speech that can be understood
+BEGINS, ENDS = b'"state": "listening"', b'"state": "stopped"'
+STDOUT = {("write", "1"), ("openat", "to read")}  # what is imported late is opened to be read
+STOP_BYTES = 20  # by which the board is told to stop
+
+
+long = pytest.mark.skipif(os.environ.get("FARFIELD_LONG") != "1", reason="more of the same; set FARFIELD_LONG=1 to run it")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def can_trace(tmp_path_factory):
+    """Skipped, and why, where nobody may be traced."""
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace: apt-get install strace")
+    folder = tmp_path_factory.mktemp("trial")
+    tried = subprocess.run([*trace.command(folder), "true"], capture_output=True, text=True)
+    if tried.returncode or not list(folder.glob("trace.*")):
+        pytest.skip(f"strace may not trace here: {tried.stderr.strip()[:200]}")
+
+
+def listened(listening, layout, tmp_path, seconds, pace, *arguments, faults="none", frames=1024):
+    """What the listener gave away while it heard so many seconds of the marked sound, and what it printed at the end."""
+    folder = tmp_path / "traced"
+    folder.mkdir()
+    with listening(SHAPE, "--profile", layout(*SHAPE), *NEVER, *arguments, faults=faults, seconds=seconds, pace=pace,
+                   frames=frames, before=trace.command(folder)) as run:  # fmt: skip
+        run.until('"state": "listening"')
+        assert run.board.finished.wait(timeout=60 + seconds / pace)
+        run.send(signal.SIGTERM)
+        run.until('"state": "stopped"')
+        end = json.loads(run.until('"type": "end"'))
+        run.ended()
+    return trace.read(folder, BEGINS, ENDS), end
+
+
+def findings(given, seconds):
+    """What is wrong with what was given away: nothing, or a line each."""
+    wrong = []
+    for (_, call, first), data in given.streams.items():
+        wrong += [f"{call}({first}): {name}" for name in marked.found_in(bytes(data), SHAPE)]
+    wrong += [f"unseen: {line[:120]}" for line in given.suspect]
+    amount = given.amount(besides={("openat", "to read")})
+    if amount > MOST_BYTES_A_SECOND * seconds:
+        wrong.append(f"amount: {amount} bytes in {seconds} s")
+    return wrong
+
+
+@pytest.mark.parametrize(
+    ("seconds", "pace", "frames"),
+    [
+        pytest.param(120, 15, 1024, id="two minutes, fast"),
+        pytest.param(3, 1, 160, id="in real time"),
+        pytest.param(1_800, 15, 1024, id="half an hour, fast", marks=long),
+    ],
+)
+def test_while_it_waits_for_the_word_nothing_leaves(listening, layout, tmp_path, seconds, pace, frames):
+    """With a store and its owner's consent. Not a byte but the lines on stdout, which say what the clocks do, and STOP."""
+    make_store(tmp_path / "store")
+    before = {path: path.read_bytes() for path in files(tmp_path / "store")}
+    given, end = listened(listening, layout, tmp_path, seconds, pace, "--store", tmp_path / "store", frames=frames)
+    assert end["seconds"] > 0.98 * seconds, end
+    assert findings(given, seconds) == []
+    assert given.amount(besides=STDOUT) <= STOP_BYTES, {key: bytes(data[:80]) for key, data in given.streams.items() if data}
+    said = b"".join(bytes(data) for (_, call, first), data in given.streams.items() if (call, first) == ("write", "1"))
+    lines = [json.loads(line) for line in said.splitlines() if line]
+    assert all(set(line) == {"type", "clock_ppm"} and line["type"] == "clocks" for line in lines), lines
+    assert {path: path.read_bytes() for path in files(tmp_path / "store")} == before
+    print(f"{seconds} s: {len(said)} bytes on stdout, {given.amount(besides=STDOUT)} elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("leak", "told"),
+    [
+        ("file", "int16 LITTLE"),
+        ("datagram", "FLOAT LITTLE"),
+        ("log", "base64"),
+        ("shared", "unseen: "),
+        ("flac", "fLaC"),
+        ("trickle", "amount: "),
+    ],
+)
+def test_what_leaks_is_found(listening, layout, tmp_path, monkeypatch, leak, told):
+    """Each way out that is planted in a listener without its sandbox."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    given, _ = listened(listening, layout, tmp_path, 6, 6, "--preroll-ms", 500, faults=f"open,leak-{leak}")
+    assert any(told in line for line in findings(given, 6)), findings(given, 6)
+
+
+@pytest.mark.parametrize("leak", ["file", "datagram", "flac"])
+def test_the_sandbox_refuses_what_would_leak(listening, layout, tmp_path, monkeypatch, leak):
+    """The same leaks, with the sandbox in force: the call fails, and nothing is made."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with listening(SHAPE, "--profile", layout(*SHAPE), *NEVER, "--preroll-ms", 500, faults=f"leak-{leak}", seconds=6) as run:
+        status, stderr = run.ended()
+    if "sandbox:" in stderr:
+        pytest.skip(f"not all of the sandbox can be had here: {stderr[:200]}")
+    assert status and any(said in stderr for said in ("denied", "not permitted", "System error")), stderr
+    assert not [path for path in os.listdir(tmp_path) if path.startswith("leak")]
