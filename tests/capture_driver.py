@@ -90,6 +90,10 @@ def plant(fault):
             write_sealed(self, samples)
 
         FileSealing.write = sealing
+    elif fault == "look-agrees":  # whatever the first network takes for the word
+        from farfield.look import Look, Verifier
+
+        Verifier.look = lambda self, features: Look(1.0, None, True, True)
     elif fault == "stays-open":
         from farfield.board.source import SerialSource
 

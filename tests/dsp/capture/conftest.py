@@ -77,9 +77,9 @@ class Listening:
 
 
 @contextmanager
-def _listening(shape, *arguments, seconds=20, faults="none", before=(), frames=160, pace=1):
-    """pace: how much faster than real time the board's clock runs."""
-    sound = marked.sound(seconds, *shape)
+def _listening(shape, *arguments, seconds=20, faults="none", before=(), frames=160, pace=1, sound=None):
+    """pace: how much faster than real time the board's clock runs. sound: what it hears, else so many marked seconds."""
+    sound = marked.sound(seconds, *shape) if sound is None else sound
 
     def chunks():
         return (sound[at : at + 1_000] for at in range(0, len(sound), 1_000))

@@ -5,12 +5,18 @@ import os
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from farfield import Block, Chain, load_model, load_profile
+from farfield.source import SoundFile
 from reference import marked, trace
 from reference.keeping import files, make_store
 
+RATE = 16_000
+MISHAP = Path(__file__).parent / "mishap.opus"  # made by tests/make_mishap.py
 SHAPE = 1, 0  # one microphone, which passes the front end bit for bit: the mark stays whole at every stage
 NEVER = "--model", "snowboy"  # a word that a buzz does not sound like
 MOST_BYTES_A_SECOND = 12  # 96 bit/s; Codec 2 needs 450 for speech that can be understood
@@ -33,12 +39,12 @@ def can_trace(tmp_path_factory):
         pytest.skip(f"strace may not trace here: {tried.stderr.strip()[:200]}")
 
 
-def listened(listening, layout, tmp_path, seconds, pace, *arguments, faults="none", frames=1024):
-    """What the listener gave away while it heard so many seconds of the marked sound, and what it printed at the end."""
+def listened(listening, layout, tmp_path, seconds, pace, *arguments, faults="none", frames=1024, sound=None):
+    """What the listener gave away while it heard so many seconds of the marked sound, or another, and its last line."""
     folder = tmp_path / "traced"
     folder.mkdir()
-    with listening(SHAPE, "--profile", layout(*SHAPE), *NEVER, *arguments, faults=faults, seconds=seconds, pace=pace,
-                   frames=frames, before=trace.command(folder)) as run:  # fmt: skip
+    with listening(SHAPE, "--profile", layout(*SHAPE), *arguments, faults=faults, seconds=seconds, pace=pace,
+                   frames=frames, sound=sound, before=trace.command(folder)) as run:  # fmt: skip
         run.until('"state": "listening"')
         assert run.board.finished.wait(timeout=60 + seconds / pace)
         run.send(signal.SIGTERM)
@@ -72,7 +78,7 @@ def test_while_it_waits_for_the_word_nothing_leaves(listening, layout, tmp_path,
     """With a store and its owner's consent. Not a byte but the lines on stdout, which say what the clocks do, and STOP."""
     make_store(tmp_path / "store")
     before = {path: path.read_bytes() for path in files(tmp_path / "store")}
-    given, end = listened(listening, layout, tmp_path, seconds, pace, "--store", tmp_path / "store", frames=frames)
+    given, end = listened(listening, layout, tmp_path, seconds, pace, *NEVER, "--store", tmp_path / "store", frames=frames)
     assert end["seconds"] > 0.98 * seconds, end
     assert findings(given, seconds) == []
     assert given.amount(besides=STDOUT) <= STOP_BYTES, {key: bytes(data[:80]) for key, data in given.streams.items() if data}
@@ -97,7 +103,7 @@ def test_while_it_waits_for_the_word_nothing_leaves(listening, layout, tmp_path,
 def test_what_leaks_is_found(listening, layout, tmp_path, monkeypatch, leak, told):
     """Each way out that is planted in a listener without its sandbox."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    given, _ = listened(listening, layout, tmp_path, 6, 6, "--preroll-ms", 500, faults=f"open,leak-{leak}")
+    given, _ = listened(listening, layout, tmp_path, 6, 6, *NEVER, "--preroll-ms", 500, faults=f"open,leak-{leak}")
     assert any(told in line for line in findings(given, 6)), findings(given, 6)
 
 
@@ -111,3 +117,27 @@ def test_the_sandbox_refuses_what_would_leak(listening, layout, tmp_path, monkey
         pytest.skip(f"not all of the sandbox can be had here: {stderr[:200]}")
     assert status and any(said in stderr for said in ("denied", "not permitted", "System error")), stderr
     assert not [path for path in os.listdir(tmp_path) if path.startswith("leak")]
+
+
+@pytest.mark.parametrize("fault", ["none", "look-agrees"])
+def test_the_mishap_of_2018(listening, layout, tmp_path, fault):
+    """Background talk with what is nearly the word, then "send message", a name, "right": nothing leaves, nothing is kept.
+
+    The first network opens candidates in it, which the second look rejects. With one that agrees to whatever it is asked, an
+    utterance is kept, and the same search says so.
+    """
+    talk = np.concatenate(list(SoundFile(MISHAP).chunks(RATE)))
+    chain = Chain(load_profile("single"), [load_model("alexa")])
+    assert chain.process(Block(talk.copy(), 0)) == [] and chain.detectors[0].rejected, "what is nearly the word"
+    store, _ = make_store(tmp_path / "store", consents=("store", "review", "train", "false-wake"), sample_share=1.0)
+    before = {path: path.read_bytes() for path in files(tmp_path / "store")}
+    seconds = len(talk) / RATE
+    given, end = listened(listening, layout, tmp_path, seconds, 5, "--model", "alexa", "--store", tmp_path / "store",
+                          faults=fault, sound=talk)  # fmt: skip
+    assert end["seconds"] > 0.98 * seconds and end["missing_samples"] == 0, end
+    changed = {path: path.read_bytes() for path in files(tmp_path / "store")} != before
+    wrong, elsewhere = findings(given, seconds), given.amount(besides=STDOUT)
+    if fault == "none":
+        assert (wrong, changed, store.utterances()) == ([], False, []) and elsewhere <= STOP_BYTES
+    else:
+        assert wrong and changed and store.utterances() and elsewhere > STOP_BYTES
