@@ -24,7 +24,8 @@ _MOST_PREROLL_MS = 2_000
 class Listener:
     """A chain with its ring: takes blocks and gives events as a Chain does, and captures the utterance that follows a word.
 
-    chain: one that bridges no gaps, used by nobody else from then on.
+    chain: used by nobody else from then on. A gap that it bridges is bridged for its detectors alone: what was made up, and what
+    its stages made of that, is neither in the ring nor in an utterance.
     keeper: what keeps utterances (None: nothing is kept). consumers: have them as they
     are spoken, kept or not. preroll_ms: of sound before the word, 0 to 2,000. longest_s: of an utterance, pre-roll included, 3 to
     15. indicator: who shows the state. note: told in one line what is not as it should be. ended: told
@@ -35,7 +36,7 @@ class Listener:
     have been processed. Stop and mute zero the ring and all that the chain holds. A candidate that is rejected is zeroed, in the
     ring and, as far as it need not unlearn the room, in the chain: at once where a word is accepted that began after it, else
     when it can no longer be a word's beginning, a word's length later (`settling`, in samples), or when the utterance is over.
-    Used by one thread. InputError: numbers out of range, memory that cannot be locked. ValueError: a chain that bridges gaps.
+    Used by one thread. InputError: numbers out of range, memory that cannot be locked.
     """
 
     def __init__(
@@ -54,8 +55,6 @@ class Listener:
             raise InputError(f"preroll_ms: got {preroll_ms}, wanted 0 to {_MOST_PREROLL_MS}")
         if not _LEAST_LONGEST_S <= longest_s <= _MOST_LONGEST_S:
             raise InputError(f"longest_s: got {longest_s:g}, wanted {_LEAST_LONGEST_S:g} to {_MOST_LONGEST_S:g}")
-        if chain.bridge is not None:
-            raise ValueError("chain: got one that bridges gaps, wanted bridges=False, for nothing captured is made up")
         memory.overwrite_freed()
         self.chain = chain
         self._keeper, self._consumers = keeper, tuple(consumers)
@@ -91,9 +90,14 @@ class Listener:
             self._ring.restart(block.index)
             self._rejected.clear()
         self._next = (block.epoch, block.end)
+        bridge = self.chain.bridge
+        bridged = bridge.bridged if bridge else 0
         events = self.chain.process(block)
         frame = self.chain.frame
         assert frame is not None
+        if bridge and bridge.bridged > bridged:
+            # The stages' windows reach back into what was made up.
+            self._ring.restart(block.index + self.chain.frontend.delay_samples)
         self._take(frame, events, frame.index + len(frame.beams))
         frame.beams.fill(0)
         block.samples.fill(0)
@@ -150,7 +154,7 @@ class Listener:
         decided: list[tuple[int, WakeEvent | Rejected]] = [(event.decision - late, event) for event in events]
         for detector in self.chain.detectors:
             decided += [(rejected.given_up, rejected) for rejected in detector.rejected if rejected.epoch == frame.epoch]
-        at = frame.index
+        at = max(frame.index, self._ring.end)  # beyond the frame's first sample after a gap that was bridged
         for index, what in sorted(decided, key=lambda one: one[0]):
             at = self._write(frame, at, min(max(index, at), end))
             if isinstance(what, WakeEvent):

@@ -66,7 +66,7 @@ def listen(
             stack.enter_context(service.guarded(choice.devices, unix_sockets=choice.alsa is not None))
         device: AbstractContextManager[Any] = service.switched(opened) if service else opened()
         source = stack.enter_context(device)
-        chain = Chain(layout, models, references=source.references, bridges=service is None)
+        chain = Chain(layout, models, references=source.references)
         report = stack.enter_context(Report(source, as_json))
         listener = stack.enter_context(service.listener(chain)) if service else chain
         for block in source.blocks(stop.is_set):

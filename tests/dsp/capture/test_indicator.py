@@ -107,7 +107,7 @@ def test_what_is_shown_is_what_is_done(asked, keeps):
     """After every step the lamp shows the state; sound leaves in CAPTURING alone; and each change is told once."""
     lamp = Lamp()
     witness, keeper = Witness(lamp), Aborted()
-    chain = Chain(load_profile("single"), [MODEL], bridges=False)
+    chain = Chain(load_profile("single"), [MODEL])
     listener = Listener(chain, keeper if keeps else Refusing(), [witness], indicator=Indicator(lamp))
     index = 0
     for what in asked:
@@ -144,7 +144,7 @@ def test_what_cannot_be_shown_is_not_captured(fails):
     """A lamp that is gone: words are still found, nothing is given or kept, and it is said. With one that works it is."""
     lamp, notes = Lamp(), []
     witness, keeper = Witness(lamp), Aborted()
-    chain = Chain(load_profile("single"), [MODEL], bridges=False)
+    chain = Chain(load_profile("single"), [MODEL])
     with Listener(chain, keeper, [witness], indicator=Indicator(lamp), note=notes.append) as listener:
         lamp.fails = fails
         assert heard(listener, noise(3))

@@ -48,7 +48,7 @@ def beams_of(room):
     """What the chain makes of the room, in one piece: the whole of every beam, from sample 0, and where the beams look."""
     layout = load_profile("respeaker-4mic")
     source = FileSource(room / "mics.flac", layout, room / "ref.flac", frames=1_000)
-    chain = Chain(layout, [load_model("alexa")], references=source.references, bridges=False)
+    chain = Chain(layout, [load_model("alexa")], references=source.references)
     frames = []
     for block in source.blocks():
         chain.process(block)
@@ -117,7 +117,7 @@ source = FileSource(room / "mics.flac", layout, room / "ref.flac")
 
 def heard(what):
     notes, ended = [], []
-    chain = Chain(layout, [load_model("alexa")], references=source.references, bridges=False)
+    chain = Chain(layout, [load_model("alexa")], references=source.references)
     with Listener(chain, store, note=notes.append, ended=ended.append) as listener:
         events = [event for block in source.blocks() for event in listener.process(block)]
     print(what, len(events), len(ended), bool(ended[0].kept), "|".join(notes))

@@ -94,7 +94,7 @@ def sound(parts, seed):
 def run(stretches, cuts, made, preroll_ms):
     """The listener over (epoch, first, samples); what it told, kept and gave, and the chain's own decisions by stretch."""
     recorder, keeper = Recorder(), PlainKeeper()
-    chain = Chain(load_profile("single"), [made], bridges=False)
+    chain = Chain(load_profile("single"), [made])
     listener = Listener(chain, keeper, [recorder], preroll_ms=preroll_ms, longest_s=LONGEST_S)
     turn = 0
     for epoch, first, samples in stretches:
@@ -108,25 +108,32 @@ def run(stretches, cuts, made, preroll_ms):
     return recorder, keeper, capacity, listener.settling
 
 
-def decisions(epoch, first, samples, made):
-    """Events and rejections of a chain that hears the stretch in one piece."""
+def decisions(stretches, made):
+    """Events and rejections, by stretch, of a chain that hears each stretch in one piece, and bridges what it bridges.
+
+    What is decided within a bridged gap is decided when there is sound again.
+    """
     chain = Chain(load_profile("single"), [made])
-    events = chain.process(Block(samples[:, None].copy(), first, epoch))
-    return [(event.start, event.end, event.decision) for event in events], [one.given_up for one in chain.detectors[0].rejected]
+    decided = []
+    for epoch, first, samples in stretches:
+        events = chain.process(Block(samples[:, None].copy(), first, epoch))
+        rejected = [one.given_up for one in chain.detectors[0].rejected if one.epoch == epoch]
+        decided.append(([(event.start, event.end, max(event.decision, first)) for event in events], rejected))
+    return decided
 
 
 levels = st.lists(st.tuples(st.integers(100, 2_000), st.sampled_from([0, 4, 60, 900, 9_000])), min_size=1, max_size=5)
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 1), st.integers(1, 30_000), levels), min_size=1, max_size=3),
+    st.lists(st.tuples(st.booleans(), st.integers(1, 640) | st.integers(641, 30_000), levels), min_size=1, max_size=4),
     st.lists(st.integers(100, 6_000), min_size=1, max_size=5),
     st.sampled_from([0.01, 0.5, 0.65, 0.9]),
     st.sampled_from([0, 500, 2_000]),
     st.integers(0, 2**40),
 )
 def test_utterances_are_what_the_definition_says(plan, cuts, look_threshold, preroll_ms, origin):
-    """Borders, reasons, and each sample that consumers and the keeper got, for any cut, across gaps and epochs."""
+    """Borders, reasons, and each sample that consumers and the keeper got, for any cut, over gaps, bridged or not, and epochs."""
     made = model(look_threshold)
     stretches, epoch, at = [], 0, origin
     for number, (new_epoch, gap, parts) in enumerate(plan):
@@ -135,8 +142,8 @@ def test_utterances_are_what_the_definition_says(plan, cuts, look_threshold, pre
         at += len(stretches[-1][2])
     recorder, keeper, capacity, settling = run(stretches, cuts, made, preroll_ms)
     wanted, pieces = [], []
-    for number, (epoch, first, samples) in enumerate(stretches):
-        events, rejected = decisions(epoch, first, samples, made)
+    decided = decisions(stretches, made)
+    for number, ((epoch, first, samples), (events, rejected)) in enumerate(zip(stretches, decided, strict=True)):
         last = "gap" if number + 1 < len(stretches) else "stopped"
         for told in reference.utterances(first, samples.tolist(), events, rejected, preroll_ms * 16, round(LONGEST_S * RATE),
                                          capacity, settling, last):  # fmt: skip
@@ -160,7 +167,7 @@ def test_the_examples_hold_what_the_property_is_about():
     for seed in range(12):
         made = model(0.65)
         samples = sound([(1_500, 900), (2_500, 4), (2_000, 9_000), (3_000, 60)], seed)
-        events, rejected = decisions(0, 0, samples, made)
+        ((events, rejected),) = decisions([(0, 0, samples)], made)
         rejections += len(rejected)
         within += sum(start < index <= end for start, end, _ in events for index in rejected)
         recorder, *_ = run([(0, 0, samples), (0, len(samples) + 5, samples)], [512], made, 500)
@@ -190,8 +197,8 @@ def test_a_rejected_candidate_is_zeroed_a_words_length_later():
     """Not a sample sooner or later; and at once where a word is accepted that began after it."""
     made = model(0.999)
     samples = sound([(4_000, 900)], 3)
-    _, rejected = decisions(0, 0, samples, made)
-    listener = Listener(Chain(load_profile("single"), [made], bridges=False))
+    ((_, rejected),) = decisions([(0, 0, samples)], made)
+    listener = Listener(Chain(load_profile("single"), [made]))
     zeroed = []
     reject = listener._reject
     listener._reject = lambda index: (reject(index), zeroed.append((index, listener._ring.end, listener._ring.start)))
