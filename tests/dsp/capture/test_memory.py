@@ -96,7 +96,7 @@ def test_after_a_rejected_candidate_nothing_is_left(listening, layout, rejecting
         assert longest[0] > MOST_MS, longest
 
 
-@pytest.mark.parametrize("fault", ["none", "sealing-keeps"])
+@pytest.mark.parametrize("fault", ["none", pytest.param("sealing-keeps", marks=long)])
 def test_after_an_utterance_was_kept_nothing_is_left(listening, layout, waking_model, tmp_path, fault):
     """Stopped in the middle of an utterance that is sealed into a store: of what went through the cipher nothing stays either."""
     make_store(tmp_path / "store")
