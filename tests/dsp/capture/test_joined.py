@@ -19,6 +19,7 @@ from farfield.hil import demo_room
 from farfield.store import Store, audit
 from farfield.store.retention import Retention
 from reference.keeping import OWNER, REVIEWERS, Clock, files, keep, make_store, marked, mismatches, traces
+from reference.unchanged import state
 
 SECONDS = 4  # of the demo room: a word, a question, and the pause that ends it
 
@@ -96,14 +97,14 @@ def test_with_consent_the_owners_key_opens_what_the_chain_made(room, tmp_path):
 
 
 def test_without_consent_nothing_is_written(room, tmp_path):
-    """Not a byte of the store is another; what was heard is told."""
+    """No file, and no record of the store, is another; what was heard is told."""
     make_store(tmp_path / "store", consents=())
-    before = {path: path.read_bytes() for path in files(tmp_path)}
+    before, there = state(tmp_path / "store"), files(tmp_path)
     said, stderr = listened(room, lambda: tmp_path / "store")
     assert len(said["heard"]) == 1 and said["utterance"][0]["kept"] is None
     assert "there is no consent to store" in stderr
     assert "capturing" not in [state["state"] for state in said["state"]]
-    assert {path: path.read_bytes() for path in files(tmp_path)} == before
+    assert (state(tmp_path / "store"), files(tmp_path)) == (before, there)
 
 
 def test_mute_destroys_the_utterance_that_is_being_kept(listening, layout, waking_model, tmp_path):
@@ -182,11 +183,12 @@ class Watched:
 
     def __init__(self, store):
         self.store, self.fails = store, False
-        self.done = threading.Semaphore(0)
+        self.done, self.failed = threading.Semaphore(0), threading.Semaphore(0)
 
     def expire(self):
         try:
             if self.fails:
+                self.failed.release()
                 raise InputError("disk: cannot be used")
             self.store.expire()
         finally:
@@ -204,7 +206,7 @@ def test_retention_is_kept_while_the_service_runs(tmp_path):
         keep(store, marked(2))
         watched.fails = True
         for _ in range(4):
-            assert watched.done.acquire(timeout=30)
+            assert watched.failed.acquire(timeout=30)
         assert store.utterances() and notes == ["retention: disk: cannot be used"]
         clock.go(days=2)
         watched.fails = False

@@ -13,7 +13,8 @@ import pytest
 from farfield import Block, Chain, load_model, load_profile
 from farfield.source import SoundFile
 from reference import marked, trace
-from reference.keeping import files, make_store
+from reference.keeping import make_store
+from reference.unchanged import state
 
 RATE = 16_000
 MISHAP = Path(__file__).parent / "mishap.opus"  # made by tests/make_mishap.py
@@ -77,7 +78,7 @@ def findings(given, seconds):
 def test_while_it_waits_for_the_word_nothing_leaves(listening, layout, tmp_path, seconds, pace, frames):
     """With a store and its owner's consent. Not a byte but the lines on stdout, which say what the clocks do, and STOP."""
     make_store(tmp_path / "store")
-    before = {path: path.read_bytes() for path in files(tmp_path / "store")}
+    before = state(tmp_path / "store")
     given, end = listened(listening, layout, tmp_path, seconds, pace, *NEVER, "--store", tmp_path / "store", frames=frames)
     assert end["seconds"] > seconds / 2, f"a busy machine loses some, not most: {end}"
     assert findings(given, seconds) == []
@@ -85,7 +86,7 @@ def test_while_it_waits_for_the_word_nothing_leaves(listening, layout, tmp_path,
     said = b"".join(bytes(data) for (_, call, first), data in given.streams.items() if (call, first) == ("write", "1"))
     lines = [json.loads(line) for line in said.splitlines() if line]
     assert all(set(line) == {"type", "clock_ppm"} and line["type"] == "clocks" for line in lines), lines
-    assert {path: path.read_bytes() for path in files(tmp_path / "store")} == before
+    assert state(tmp_path / "store") == before
     print(f"{end['seconds']} s heard: {len(said)} bytes on stdout, {given.amount(besides=STDOUT)} elsewhere")
 
 
@@ -130,12 +131,12 @@ def test_the_mishap_of_2018(listening, layout, tmp_path, fault):
     chain = Chain(load_profile("single"), [load_model("alexa")])
     assert chain.process(Block(talk.copy(), 0)) == [] and chain.detectors[0].rejected, "what is nearly the word"
     store, _ = make_store(tmp_path / "store", consents=("store", "review", "train", "false-wake"), sample_share=1.0)
-    before = {path: path.read_bytes() for path in files(tmp_path / "store")}
+    before = state(tmp_path / "store")
     seconds = len(talk) / RATE
     given, end = listened(listening, layout, tmp_path, seconds, 3, "--model", "alexa", "--store", tmp_path / "store",
                           faults=fault, sound=talk)  # fmt: skip
     assert end["seconds"] > 0.95 * seconds, end
-    changed = {path: path.read_bytes() for path in files(tmp_path / "store")} != before
+    changed = state(tmp_path / "store") != before
     wrong, elsewhere = findings(given, seconds), given.amount(besides=STDOUT)
     if fault == "none":
         assert (wrong, changed, store.utterances()) == ([], False, []) and elsewhere <= STOP_BYTES
