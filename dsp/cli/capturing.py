@@ -73,7 +73,8 @@ class Service:
                 note("memory: what is freed cannot be overwritten here; pieces of sound may outlast stop and mute in it")
             if not memory.hide():
                 note("memory: only the ring is locked; the rest may be swapped, unless LimitMEMLOCK=infinity or CAP_IPC_LOCK")
-            for why_not in (sandbox.landlock(self._store, [devices]), sandbox.seccomp(unix_sockets)):
+            there = [devices] if devices.is_dir() else []  # a sound server's devices are none of the kernel's
+            for why_not in (sandbox.landlock(self._store, there), sandbox.seccomp(unix_sockets)):
                 if why_not:
                     note(f"sandbox: {why_not}")
             if store is not None:
