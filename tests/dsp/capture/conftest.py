@@ -22,8 +22,8 @@ _PATIENCE_S = 60
 class Listening:
     """`farfield listen` as a process. Its stdout is read by the line; whatever it prints must come within a minute."""
 
-    def __init__(self, process, board, errors):
-        self.process, self.board, self.errors, self.lines = process, board, errors, []
+    def __init__(self, process, errors):
+        self.process, self.errors, self.lines = process, errors, []
         self._rest = b""
 
     def until(self, *texts):
@@ -84,21 +84,38 @@ def _listening(shape, *arguments, seconds=20, faults="none", before=(), frames=1
     def chunks():
         return (sound[at : at + 1_000] for at in range(0, len(sound), 1_000))
 
-    with SimulatedBoard(chunks, *shape, frames=frames, faults=Faults(clock_ppm=1e6 * (pace - 1))) as board:
-        command = [*before, sys.executable, str(DRIVER), faults, "listen", "--serial", board.port, "--json", *map(str, arguments)]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("FARFIELD_")}
-        with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
-            try:
-                yield Listening(process, board, errors)
-            finally:
-                process.kill()
-                process.communicate()
+    with (
+        SimulatedBoard(chunks, *shape, frames=frames, faults=Faults(clock_ppm=1e6 * (pace - 1))) as board,
+        _driven("--serial", board.port, *arguments, faults=faults, before=before) as run,
+    ):
+        run.board = board
+        yield run
+
+
+@contextmanager
+def _driven(*arguments, faults="none", before=()):
+    """The listener with these arguments."""
+    command = [*before, sys.executable, str(DRIVER), faults, "listen", "--json", *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FARFIELD_")}
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+        try:
+            yield Listening(process, errors)
+        finally:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture
 def listening():
+    """The listener on a board in software."""
     return _listening
+
+
+@pytest.fixture
+def driven():
+    """The listener on whatever the arguments name."""
+    return _driven
 
 
 @pytest.fixture
