@@ -2,14 +2,19 @@
 
 import signal
 import threading
+import time
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
+from farfield import Block, load_profile
+from farfield.alsa import AlsaSource
 from farfield.errors import InputError
 from farfield.hil import pulse
 from farfield.hil.pulse import PulseServer, Sink
 from reference import marked
+from reference.alsa import FakeDevice
 
 alsaaudio = pytest.importorskip("alsaaudio")
 MOST_MS = 80
@@ -36,6 +41,17 @@ def played(sink):
         device.close()
 
 
+def test_what_nobody_took_is_zeroed_when_the_device_is_closed():
+    """A listener that is behind when it is muted: up to two seconds wait for it."""
+    source = AlsaSource("fake", load_profile("single"), opener=lambda: FakeDevice(time.monotonic_ns, channels=1))
+    waiting = [np.full((160, 1), 7, np.int16) for _ in range(20)]
+    assert all(source._box.put(Block(samples, 160 * n)) for n, samples in enumerate(waiting))
+    assert source._box.take(0.0).samples is waiting[0]
+    source.close()
+    assert waiting[0].all(), "what was taken is its taker's"
+    assert not np.any(waiting[1:]) and source._box.take(0.0) is None
+
+
 def test_nothing_is_left_in_the_audio_librarys_buffers(driven):
     """After mute: nothing in alsa-lib's, the plug-in's, and our own; and the same search finds it before."""
     try:
@@ -53,3 +69,4 @@ def test_nothing_is_left_in_the_audio_librarys_buffers(driven):
         muted = run.longest_ms((1, 0))
     assert heard[0] > MOST_MS, heard
     assert muted[0] == 0, muted
+    print(f"heard {heard[0]:.0f} ms, after mute {muted[0]:.0f}")
