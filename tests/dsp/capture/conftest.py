@@ -67,6 +67,13 @@ class Listening:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return int(children[0]) if self.process.args[0] == "strace" else self.process.pid
 
+    def maps(self):
+        """What the kernel says of its memory, by lines."""
+        try:
+            return Path(f"/proc/{self.pid}/maps").read_text().splitlines()
+        except PermissionError:
+            pytest.skip("the listener hides its memory from the user that runs it; looking into it takes root")
+
     def longest_ms(self, shape):
         """Of the marked sound in its memory, now, and where."""
         try:

@@ -48,12 +48,15 @@ def listened(listening, layout, tmp_path, seconds, pace, *arguments, faults="non
     with listening(SHAPE, "--profile", layout(*SHAPE), *arguments, faults=faults, seconds=seconds, pace=pace,
                    frames=frames, sound=sound, before=trace.command(folder)) as run:  # fmt: skip
         run.until('"state": "listening"')
+        shared = [line for line in run.maps() if line.split()[1][1::2] == "ws"]  # writable, and shared
         assert run.board.finished.wait(timeout=60 + seconds / pace)
         run.send(signal.SIGTERM)
         run.until('"state": "stopped"')
         end = json.loads(run.until('"type": "end"'))
         run.ended()
-    return trace.read(folder, BEGINS, ENDS), end
+    given = trace.read(folder, BEGINS, ENDS)
+    given.suspect += [f"shared from before: {line}" for line in shared]
+    return given, end
 
 
 def findings(given, seconds):
