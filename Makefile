@@ -33,7 +33,7 @@ $(VENV)/ready-demo: $(SOURCES) | $(VENV)/python
 	@touch $@
 
 $(VENV)/ready-test: $(SOURCES) | $(VENV)/python
-	@for missing in pulseaudio:pulseaudio libasound_module_pcm_pulse.so:libasound2-plugins; do \
+	@for missing in pulseaudio:pulseaudio libasound_module_pcm_pulse.so:libasound2-plugins strace:strace; do \
 	  command -v $${missing%%:*} >/dev/null || find /usr/lib* -name $${missing%%:*} 2>/dev/null | grep -q . \
 	    || packages="$$packages $${missing##*:}"; done; $(call install,$$packages)
 	@echo "== Compiling and installing farfield and its tests, with a checked build beside the fast ones, about three minutes"

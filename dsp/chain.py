@@ -42,7 +42,7 @@ class Chain:
         ]
         self.bridge = Bridge() if bridges else None
         self.frame: Frame | None = None
-        self._last: Block | None = None
+        self._last: Block | None = None  # without its sound
 
     def reset(self) -> None:
         """Back to the state of a new object."""
@@ -55,8 +55,9 @@ class Chain:
 
     def process(self, block: Block) -> list[WakeEvent]:
         """The wake events that this block completes, in the order of their decisions."""
-        self._last = block = block if self.bridge is None else self.bridge.over(block)
+        block = block if self.bridge is None else self.bridge.over(block)
         self.frame = frame = self.frontend.process(block)
+        self._last = Block(block.samples[:0].copy(), block.end, block.epoch, block.host_ns)
         events = [self._located(event) for detector in self.detectors for event in detector.process(frame)]
         return sorted(events, key=lambda event: event.decision)
 

@@ -80,6 +80,24 @@ def plant(fault):
         from farfield.chain import Chain
 
         Chain.reset = lambda self: None
+    elif fault == "sealing-keeps":
+        from farfield.store.sealing import FileSealing
+
+        write_sealed = FileSealing.write
+
+        def sealing(self, samples):
+            KEPT.append(samples.tobytes())
+            write_sealed(self, samples)
+
+        FileSealing.write = sealing
+    elif fault == "look-agrees":  # whatever the first network takes for the word
+        from farfield.look import Look, Verifier
+
+        Verifier.look = lambda self, features: Look(1.0, None, True, True)
+    elif fault == "stays-open":
+        from farfield.board.source import SerialSource
+
+        SerialSource.__exit__ = lambda self, *_: None
     elif fault == "keeps-blocks":
         process = Listener.process
 
@@ -92,8 +110,8 @@ def plant(fault):
     elif fault == "pause-when-rejected":
         reject = listener.Listener._reject
 
-        def rejecting(self):
-            reject(self)
+        def rejecting(self, index):
+            reject(self, index)
             pause("rejected")
 
         listener.Listener._reject = rejecting

@@ -42,6 +42,14 @@ class Mailbox:
                 raise self._failure
             return None
 
+    def forget(self) -> None:
+        """Zero what nobody took."""
+        with self._changed:
+            for block in self._blocks:
+                block.samples.fill(0)
+            self._blocks.clear()
+            self._samples = 0
+
     def shut(self, failure: BaseException | None = None) -> None:
         """Nothing more comes; whoever waits is woken."""
         with self._changed:

@@ -83,7 +83,7 @@ class AlsaSource:
         self.close()
 
     def close(self) -> None:
-        """Let the device go. Whoever waits in `blocks` comes to its end."""
+        """Let the device go, and forget what was not taken. Whoever waits in `blocks` comes to its end."""
         if self._bell.is_rung:
             return
         self._bell.ring()
@@ -92,6 +92,7 @@ class AlsaSource:
         elif self._stream is not None:
             self._stream.device.close()
         self._box.shut()
+        self._box.forget()  # a source that is muted is closed, and kept
         self._bell.close()
 
     def blocks(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Block]:

@@ -12,7 +12,8 @@ class Opening:
     """What is known of an utterance when its word has been accepted.
 
     Positions are samples at 16 kHz on the capture clock of `epoch`. start: the first sample kept, pre-roll included.
-    word_start, word_end: where the word lies. direction_deg: None where it is not known.
+    word_start, word_end: where the word is estimated to lie; that may be before `start`, where its sound was not there any more,
+    after a gap say. direction_deg: None where it is not known.
     """
 
     word: str

@@ -13,6 +13,7 @@ from farfield.capture.utterance import Capturing, Consumer, Utterance
 from farfield.chain import Chain
 from farfield.detector import LOOKING_SAMPLES
 from farfield.errors import InputError
+from farfield.model import Model
 from farfield.profile import RATE
 
 _LEAST_RING = RATE
@@ -23,7 +24,8 @@ _MOST_PREROLL_MS = 2_000
 class Listener:
     """A chain with its ring: takes blocks and gives events as a Chain does, and captures the utterance that follows a word.
 
-    chain: one that bridges no gaps, used by nobody else from then on.
+    chain: used by nobody else from then on. A gap that it bridges is bridged for its detectors alone: what was made up, and what
+    its stages made of that, is neither in the ring nor in an utterance.
     keeper: what keeps utterances (None: nothing is kept). consumers: have them as they
     are spoken, kept or not. preroll_ms: of sound before the word, 0 to 2,000. longest_s: of an utterance, pre-roll included, 3 to
     15. indicator: who shows the state. note: told in one line what is not as it should be. ended: told
@@ -31,9 +33,10 @@ class Listener:
 
     An utterance goes from the word's start less the pre-roll, or from where there is sound, to the end of speech (endpoint.py),
     to a gap, to another word, or to its longest; it is the beam nearest to where the word came from. Blocks are zeroed once they
-    have been processed. Stop and mute zero the ring and all that the chain holds; a candidate that is rejected the ring, and what
-    the chain holds as far as it need not unlearn the room. Used by one thread. InputError: numbers out of range, memory that
-    cannot be locked. ValueError: a chain that bridges gaps.
+    have been processed. Stop and mute zero the ring and all that the chain holds. A candidate that is rejected is zeroed, in the
+    ring and, as far as it need not unlearn the room, in the chain: at once where a word is accepted that began after it, else
+    when it can no longer be a word's beginning, a word's length later (`settling`, in samples), or when the utterance is over.
+    Used by one thread. InputError: numbers out of range, memory that cannot be locked.
     """
 
     def __init__(
@@ -52,8 +55,6 @@ class Listener:
             raise InputError(f"preroll_ms: got {preroll_ms}, wanted 0 to {_MOST_PREROLL_MS}")
         if not _LEAST_LONGEST_S <= longest_s <= _MOST_LONGEST_S:
             raise InputError(f"longest_s: got {longest_s:g}, wanted {_LEAST_LONGEST_S:g} to {_MOST_LONGEST_S:g}")
-        if chain.bridge is not None:
-            raise ValueError("chain: got one that bridges gaps, wanted bridges=False, for nothing captured is made up")
         memory.overwrite_freed()
         self.chain = chain
         self._keeper, self._consumers = keeper, tuple(consumers)
@@ -64,7 +65,8 @@ class Listener:
         self._told: str | None = None
         self._ring = Ring(max(self._preroll + _decision_samples(chain), _LEAST_RING), chain.frontend.signals)
         self._capturing: Capturing | None = None
-        self._rejected_meanwhile = False
+        self.settling = max((_word_samples(detector.model) for detector in chain.detectors), default=0)
+        self._rejected: list[int] = []  # where candidates were rejected that may yet turn out to be a word's beginning
         self._next: tuple[int, int] | None = None
         self._indicator.enter(State.LISTENING)
 
@@ -86,10 +88,16 @@ class Listener:
         if self._next != (block.epoch, block.index):
             self._end("gap")
             self._ring.restart(block.index)
+            self._rejected.clear()
         self._next = (block.epoch, block.end)
+        bridge = self.chain.bridge
+        bridged = bridge.bridged if bridge else 0
         events = self.chain.process(block)
         frame = self.chain.frame
         assert frame is not None
+        if bridge and bridge.bridged > bridged:
+            # The stages' windows reach back into what was made up.
+            self._ring.restart(block.index + self.chain.frontend.delay_samples)
         self._take(frame, events, frame.index + len(frame.beams))
         frame.beams.fill(0)
         block.samples.fill(0)
@@ -133,6 +141,7 @@ class Listener:
     def _forget(self) -> None:
         """No sound stays, in the ring, in the chain, or in what was freed."""
         self._ring.zero()
+        self._rejected.clear()
         if self.chain.frame is not None:
             self.chain.frame.beams.fill(0)
         self.chain.reset()
@@ -145,22 +154,28 @@ class Listener:
         decided: list[tuple[int, WakeEvent | Rejected]] = [(event.decision - late, event) for event in events]
         for detector in self.chain.detectors:
             decided += [(rejected.given_up, rejected) for rejected in detector.rejected if rejected.epoch == frame.epoch]
-        at = frame.index
+        at = max(frame.index, self._ring.end)  # beyond the frame's first sample after a gap that was bridged
         for index, what in sorted(decided, key=lambda one: one[0]):
             at = self._write(frame, at, min(max(index, at), end))
             if isinstance(what, WakeEvent):
                 self._open(what)
             else:
-                self._reject()
+                self._rejected.append(index)
         self._write(frame, at, end)
 
     def _write(self, frame: Frame, start: int, end: int) -> int:
         """The frame's samples from `start` to `end` into the ring, and out of it where an utterance is captured."""
         while start < end:
-            stop = end if self._capturing is None else min(end, max(self._capturing.next_look, start + 1))
+            look = end
+            if self._capturing is not None:
+                look = self._capturing.next_look
+            elif self._rejected:
+                look = self._rejected[0] + self.settling
+            stop = min(end, max(look, start + 1))
             self._ring.write(frame.beams[start - frame.index : stop - frame.index])
             start = stop
             self._advance()
+            self._settle(self._ring.end - self.settling)
         return start
 
     def _advance(self) -> None:
@@ -177,17 +192,17 @@ class Listener:
             if now.opening.epoch == event.epoch and event.start < now.opening.word_end:
                 return  # another model's word for the same sound
             self._end("word")
+        self._settle(event.start)
         self._indicator.enter(State.HEARD)
         start = max(event.start - self._preroll, self._ring.start)
-        word_start = max(event.start, start)
-        word_end = max(event.end, word_start)
-        opening = Opening(event.word, event.score, event.epoch, start, word_start, word_end, event.direction_deg)
+        opening = Opening(event.word, event.score, event.epoch, start, event.start, event.end, event.direction_deg)
         sealing = self._keeper.begin(opening) if self._keeper is not None else None
-        self._tell(self._keeper.why_not if self._keeper is not None and sealing is None else None)
+        why_not = self._keeper.why_not if self._keeper is not None and sealing is None else None
         if (sealing is not None or self._consumers) and not self._indicator.enter(State.CAPTURING):
-            self._tell(f"indicator: {self._indicator.broken}; nothing is captured that it does not show")
+            why_not = f"indicator: {self._indicator.broken}; nothing is captured that it does not show"
             if sealing is not None:
                 sealing.abort()
+        self._tell(why_not)
         shown = self.state is State.CAPTURING
         self._capturing = Capturing(
             opening,
@@ -208,12 +223,19 @@ class Listener:
         away = [abs((azimuth - event.direction_deg + 180) % 360 - 180) for azimuth in azimuths]
         return int(np.argmin(away))
 
-    def _reject(self) -> None:
-        """A candidate was none: nothing of it stays. What is being captured was accepted, and stays until that ends."""
-        if self._capturing is not None:
-            self._rejected_meanwhile = True
-            return
-        self._ring.zero()
+    def _settle(self, until: int) -> None:
+        """Candidates that were rejected up to a sample were no beginning of a word: nothing of them stays.
+
+        What is being captured was accepted, and stays until that ends.
+        """
+        settled = [index for index in self._rejected if index <= until]
+        if settled and self._capturing is None:
+            del self._rejected[: len(settled)]
+            self._reject(settled[-1])
+
+    def _reject(self, index: int) -> None:
+        """Zero what was heard up to a sample."""
+        self._ring.forget(index)
         self.chain.frontend.forget()
         memory.sweep()
 
@@ -223,12 +245,10 @@ class Listener:
             return
         capturing, self._capturing = self._capturing, None
         utterance = capturing.end(reason)
-        if self._keeper is not None and not utterance.kept and reason != "muted":
+        if self._keeper is not None and capturing.keeps and not utterance.kept and reason != "muted":
             self._tell(self._keeper.why_not)
         self._ended(utterance)
-        if self._rejected_meanwhile:
-            self._rejected_meanwhile = False
-            self._reject()
+        self._settle(self._ring.end - self.settling)
         if reason not in ("word", "muted"):
             self._indicator.enter(State.LISTENING)
 
@@ -243,7 +263,10 @@ def _decision_samples(chain: Chain) -> int:
     """How long before the sample that a decision falls on a word can have begun."""
     longest = 0
     for detector in chain.detectors:
-        model = detector.model
-        word = max(0, model.word_ms + model.end_lag_ms) * RATE // 1000
-        longest = max(longest, word + LOOKING_SAMPLES + model.stride * RATE // 100)
+        longest = max(longest, _word_samples(detector.model) + LOOKING_SAMPLES)
     return longest
+
+
+def _word_samples(model: Model) -> int:
+    """How long before the sample at which it is found a word can have begun, where the first look agrees."""
+    return max(0, model.word_ms + model.end_lag_ms) * RATE // 1000 + model.stride * RATE // 100

@@ -14,7 +14,7 @@ class Ring:
     """The newest `capacity` samples of every signal, each at its place on the capture clock.
 
     capacity, signals: how many. Holds `start` to `end` of one stretch without a gap. Memory is allocated once, locked, and left
-    out of core dumps; only `zero` and the turning of the ring forget. InputError: memory that may not be locked.
+    out of core dumps; only `zero`, `forget` and the turning of the ring forget. InputError: memory that may not be locked.
     """
 
     def __init__(self, capacity: int, signals: int) -> None:
@@ -33,6 +33,15 @@ class Ring:
     def zero(self) -> None:
         """Forget all that is held; the stretch goes on."""
         self.restart(self.end)
+
+    def forget(self, before: int) -> None:
+        """Forget what lies before a sample; the rest stays, and the stretch goes on."""
+        before = min(before, self.end)
+        while self.start < before:
+            at = self.start % self.capacity
+            stop = min(at + before - self.start, self.capacity)
+            self._samples[at:stop] = 0
+            self.start += stop - at
 
     def write(self, samples: NDArray[np.int16]) -> None:
         """What follows, int16 (n, signals)."""

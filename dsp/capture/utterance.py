@@ -71,6 +71,11 @@ class Capturing:
         self._judged_to = ring.start
         self._handed_to = self._kept_to = opening.start
 
+    @property
+    def keeps(self) -> bool:
+        """Whether it is to be kept."""
+        return self._sealing is not None
+
     def begin(self) -> None:
         """Tell the consumers."""
         for consumer in self._consumers:

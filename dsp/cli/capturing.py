@@ -1,27 +1,30 @@
 """What `farfield listen` does beyond telling: utterances are captured, shown by an indicator, muted."""
 
+import gc
 import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from farfield.capture import memory, sandbox
 from farfield.capture.indicator import CommandHook, Indicator, State
-from farfield.capture.keeper import Keeper
 from farfield.capture.listener import Listener
 from farfield.capture.switched import Opened, Switched
 from farfield.capture.utterance import Utterance
 from farfield.chain import Chain
-from farfield.cli.shared import Command, note
-from farfield.errors import InputError
+from farfield.cli.shared import Command, need, note
+from farfield.profile import RATE
+
+if TYPE_CHECKING:
+    from farfield.store import Store
 
 _OPTIONS = (
-    click.option("--store", type=click.Path(path_type=Path), metavar="DIR",
-                 help="Not yet: it is refused."),
+    click.option("--store", type=click.Path(path_type=Path), metavar="FOLDER",
+                 help="Keep what is said after the word there, sealed, with consent; set up by: farfield store setup."),
     click.option("--preroll-ms", type=click.IntRange(0, 2000), metavar="MS",
                  help="Sound before the word that an utterance begins with. [default: 500]"),
     click.option("--on-state", "on_state", metavar="COMMAND",
@@ -47,9 +50,7 @@ class Service:
     @classmethod
     def asked(cls, store: Path | None, preroll_ms: int | None, on_state: str | None, as_json: bool) -> "Service | None":
         """None where no option asks for it; else the program has been started with the memory that it needs."""
-        if store is not None:
-            raise InputError("--store: keeping is not joined to listening yet; wanted --preroll-ms or --on-state alone")
-        if preroll_ms is None and on_state is None:
+        if store is None and preroll_ms is None and on_state is None:
             return None
         memory.restart()
         return cls(store, preroll_ms, on_state, as_json)
@@ -61,7 +62,7 @@ class Service:
         devices: the folder of the device, which may have to be opened again. unix_sockets: whether that takes some.
         """
         with ExitStack() as stack:
-            self._keeper: Keeper | None = None
+            store = self._keeper = self._opened_store()
             hooks: list[Callable[[State], None]] = [self._told] if self._json else []
             if self._on_state:
                 command = CommandHook(self._on_state)
@@ -72,10 +73,23 @@ class Service:
                 note("memory: what is freed cannot be overwritten here; pieces of sound may outlast stop and mute in it")
             if not memory.hide():
                 note("memory: only the ring is locked; the rest may be swapped, unless LimitMEMLOCK=infinity or CAP_IPC_LOCK")
-            for why_not in (sandbox.landlock(self._store, [devices]), sandbox.seccomp(unix_sockets)):
+            there = [devices] if devices.is_dir() else []  # a sound server's devices are none of the kernel's
+            for why_not in (sandbox.landlock(self._store, there), sandbox.seccomp(unix_sockets)):
                 if why_not:
                     note(f"sandbox: {why_not}")
+            if store is not None:
+                from farfield.store.retention import Retention
+
+                stack.enter_context(Retention(store, self._noted))
             yield
+
+    def _opened_store(self) -> "Store | None":
+        if self._store is None:
+            return None
+        need("cryptography", "cryptography", "store")
+        from farfield.store import Store
+
+        return Store(self._store)
 
     @contextmanager
     def switched(self, opened: Opened) -> Iterator[Switched]:
@@ -99,6 +113,7 @@ class Service:
             note=self._noted,
             ended=self._ended,
         )
+        gc.freeze()  # or each sweep would go through all that was imported, which takes longer than a block
         return self._listener
 
     def _mute(self) -> None:
@@ -119,9 +134,12 @@ class Service:
         opening = utterance.opening
         fields = {"word": opening.word, "epoch": opening.epoch, "start": opening.start, "word_start": opening.word_start,
                   "word_end": opening.word_end, "speech_end": utterance.speech_end, "end": utterance.end,
-                  "reason": utterance.reason, "kept": utterance.kept or None}  # fmt: skip
+                  "reason": utterance.reason, "kept": utterance.kept or None,
+                  "kept_end": utterance.kept_end if utterance.kept else None}  # fmt: skip
         if self._json:
             self._say("utterance", fields)
+        elif utterance.kept:
+            note(f"Kept {utterance.kept}: {(utterance.kept_end - opening.start) / RATE:.1f} s, sealed.")
 
     def _say(self, what: str, fields: dict[str, Any]) -> None:
         print(json.dumps({"type": what} | fields), flush=True)

@@ -1,6 +1,7 @@
 """`farfield listen`: the always-on loop, from a device to wake events."""
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -45,9 +46,9 @@ def listen(
 
     On a terminal with level meters and what was lost; elsewhere, or with --json, one object a line: "heard" with the fields of
     `farfield detect` in samples of the capture clock, "lost" for every gap, "clocks" every ten seconds, and "end" with what went
-    wrong in all. SIGINT and SIGTERM end it cleanly. Nothing that is heard is kept.
+    wrong in all. SIGINT and SIGTERM end it cleanly. Nothing that is heard is kept, but by --store, where its owner consents.
 
-    With --preroll-ms or --on-state utterances are captured (dsp/capture/PRIVACY.md): SIGUSR1 closes the device (mute),
+    With --store, --preroll-ms or --on-state utterances are captured (dsp/capture/PRIVACY.md): SIGUSR1 closes the device (mute),
     SIGUSR2 opens it again, and with --json each change is a "state" and each utterance, without its sound, an "utterance".
     """
     choice = sources.Choice.out_of(options)
@@ -55,7 +56,7 @@ def listen(
     models = [load_model(name, second_look=second_look) for name in names or layout.words or ("alexa",)]
     if fa_per_hour is not None:
         models = [model.deciding_at(model.threshold_for(fa_per_hour)) for model in models]
-    service = Service.asked(**options, as_json=as_json)
+    service = Service.asked(**options, as_json=as_json or not sys.stdout.isatty())
     with ExitStack() as stack:
         stop = stack.enter_context(_signals())
         if realtime and (denied := make_realtime()):
@@ -65,7 +66,7 @@ def listen(
             stack.enter_context(service.guarded(choice.devices, unix_sockets=choice.alsa is not None))
         device: AbstractContextManager[Any] = service.switched(opened) if service else opened()
         source = stack.enter_context(device)
-        chain = Chain(layout, models, references=source.references, bridges=service is None)
+        chain = Chain(layout, models, references=source.references)
         report = stack.enter_context(Report(source, as_json))
         listener = stack.enter_context(service.listener(chain)) if service else chain
         for block in source.blocks(stop.is_set):

@@ -4,13 +4,14 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from farfield.board.simulated import SimulatedBoard
+from farfield.board.simulated import Faults, SimulatedBoard
 from reference import marked
 from reference.planted import random_model
 
@@ -21,8 +22,8 @@ _PATIENCE_S = 60
 class Listening:
     """`farfield listen` as a process. Its stdout is read by the line; whatever it prints must come within a minute."""
 
-    def __init__(self, process, board):
-        self.process, self.board, self.lines = process, board, []
+    def __init__(self, process, errors):
+        self.process, self.errors, self.lines = process, errors, []
         self._rest = b""
 
     def until(self, *texts):
@@ -45,6 +46,14 @@ class Listening:
         """Lets it hear so much more: the board's clock is the machine's."""
         time.sleep(seconds)
 
+    def ended(self):
+        """Lets it end, and gives its status and what it said on stderr."""
+        self.until("over")
+        self.go_on()
+        self.process.wait(timeout=_PATIENCE_S)
+        self.errors.seek(0)
+        return self.process.returncode, self.errors.read().decode()
+
     def send(self, number):
         os.kill(self.pid, number)
 
@@ -58,6 +67,13 @@ class Listening:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return int(children[0]) if self.process.args[0] == "strace" else self.process.pid
 
+    def maps(self):
+        """What the kernel says of its memory, by lines."""
+        try:
+            return Path(f"/proc/{self.pid}/maps").read_text().splitlines()
+        except PermissionError:
+            pytest.skip("the listener hides its memory from the user that runs it; looking into it takes root")
+
     def longest_ms(self, shape):
         """Of the marked sound in its memory, now, and where."""
         try:
@@ -68,19 +84,30 @@ class Listening:
 
 
 @contextmanager
-def _listening(shape, *arguments, seconds=20, faults="none", before=(), frames=160):
-    sound = marked.sound(seconds, *shape)
+def _listening(shape, *arguments, seconds=20, faults="none", before=(), frames=160, pace=1, sound=None):
+    """pace: how much faster than real time the board's clock runs. sound: what it hears, else so many marked seconds."""
+    sound = marked.sound(seconds, *shape) if sound is None else sound
 
     def chunks():
         return (sound[at : at + 1_000] for at in range(0, len(sound), 1_000))
 
-    with SimulatedBoard(chunks, *shape, frames=frames) as board:
-        command = [*before, sys.executable, str(DRIVER), faults, "listen", "--serial", board.port, "--json", *map(str, arguments)]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("FARFIELD_")}
-        pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
-        process = subprocess.Popen(command, env=environment, **pipes)
+    with (
+        SimulatedBoard(chunks, *shape, frames=frames, faults=Faults(clock_ppm=1e6 * (pace - 1))) as board,
+        _driven("--serial", board.port, *arguments, faults=faults, before=before) as run,
+    ):
+        run.board = board
+        yield run
+
+
+@contextmanager
+def _driven(*arguments, faults="none", before=()):
+    """The listener with these arguments."""
+    command = [*before, sys.executable, str(DRIVER), faults, "listen", "--json", *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FARFIELD_")}
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
         try:
-            yield Listening(process, board)
+            yield Listening(process, errors)
         finally:
             process.kill()
             process.communicate()
@@ -88,15 +115,30 @@ def _listening(shape, *arguments, seconds=20, faults="none", before=(), frames=1
 
 @pytest.fixture
 def listening():
+    """The listener on a board in software."""
     return _listening
 
 
 @pytest.fixture
+def driven():
+    """The listener on whatever the arguments name."""
+    return _driven
+
+
+@pytest.fixture
 def rejecting_model(tmp_path):
-    """A model that finds its word again and again, and a second look that never agrees."""
+    """A model that finds its word, a short one that is soon zeroed, again and again, and a second look that never agrees."""
     path = tmp_path / "never.safetensors"
-    random_model(1, smoothing_steps=3, refractory_ms=100, word_ms=300, threshold=0.6, word="never").save(path)
+    random_model(1, smoothing_steps=3, refractory_ms=100, word_ms=10, threshold=0.6, word="never").save(path)
     random_model(1, smoothing_steps=1, threshold=0.9999, word="never").save(tmp_path / "never.look.safetensors")
+    return path
+
+
+@pytest.fixture
+def waking_model(tmp_path):
+    """A model that finds its word in anything, every few seconds."""
+    path = tmp_path / "always.safetensors"
+    random_model(1, smoothing_steps=3, refractory_ms=3_000, word_ms=300, threshold=0.4, word="always").save(path)
     return path
 
 

@@ -1,6 +1,7 @@
 """The listener's memory after stop, mute and reject: no piece of the marked sound; what is planted there is found."""
 
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from farfield.capture import memory
 from farfield.errors import InputError
+from reference.keeping import make_store
 
 LONG = os.environ.get("FARFIELD_LONG") == "1"
 long = pytest.mark.skipif(not LONG, reason="more of the same kind; set FARFIELD_LONG=1 to run it")
@@ -92,6 +94,22 @@ def test_after_a_rejected_candidate_nothing_is_left(listening, layout, rejecting
         assert longest[0] < MOST_MS, longest
     else:
         assert longest[0] > MOST_MS, longest
+
+
+@pytest.mark.parametrize("fault", ["none", pytest.param("sealing-keeps", marks=long)])
+def test_after_an_utterance_was_kept_nothing_is_left(listening, layout, waking_model, tmp_path, fault):
+    """Stopped in the middle of an utterance that is sealed into a store: of what went through the cipher nothing stays either."""
+    make_store(tmp_path / "store")
+    asked = "--profile", layout(1, 0), "--model", waking_model, "--store", tmp_path / "store"
+    with listening((1, 0), *asked, faults=fault) as run:
+        run.until('"state": "capturing"')
+        run.heard_s(2.0)
+        run.send(signal.SIGTERM)
+        kept = json.loads(run.until('"type": "utterance"'))
+        run.until("over")
+        found = run.longest_ms((1, 0))
+    assert kept["kept"] and kept["kept_end"] - kept["start"] > 8_000
+    assert (found[0] > MOST_MS) if fault != "none" else found[0] == 0, found
 
 
 def test_the_ring_is_locked_and_left_out_of_core_dumps():
