@@ -106,7 +106,7 @@ class Ledger:
             return at
         found = self._stream.near(raw, at)
         if found is None:
-            return at
+            return self._matching(raw, at)
         off = found + raw.index - at
         if abs(off) > self._sizing:
             self._complain(f"sample {at + off}: the source gave it as {at}; its gap was sized wrong by {off} samples")
@@ -114,6 +114,14 @@ class Ledger:
         self._origins[raw.epoch] += off
         self._after_gap = False
         return at + off
+
+    def _matching(self, raw: Block, at: int) -> int:
+        """Where a block that is too short to be told apart may lie, within what a gap may be sized wrong by; else `at`."""
+        for off in sorted(range(-self._sizing, self._sizing + 1), key=abs):
+            first = at + off
+            if first >= 0 and np.array_equal(raw.samples, self._played[first : first + len(raw.samples)]):
+                return first
+        return at
 
     def _complain(self, text: str) -> None:
         if len(self._wrong) < 8:  # one is enough to make a run invalid; a few help to find why

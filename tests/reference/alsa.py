@@ -27,15 +27,18 @@ class FakeDevice:
     """Captures by a clock that is `ppm` fast; its memory holds `periods` and overruns once it is full.
 
     jitter_ns(): how late a stamp is. steps: whether frames appear a period at a time. silent_overruns: it goes on with what is
-    new and says nothing of what it lost.
+    new and says nothing of what it lost. loses_share: of the reads, in whose place there is an overrun. arrives(ns): what was
+    captured before when has come by then, as from a sound server that is not always given time.
     """
 
     def __init__(
-        self, clock, *, ppm=0.0, period=160, periods=16, channels=2, steps=True, jitter_ns=lambda: 0, silent_overruns=False
-    ):
+        self, clock, *, ppm=0.0, period=160, periods=16, channels=2, steps=True, jitter_ns=lambda: 0, silent_overruns=False,
+        arrives=lambda ns: ns,
+    ):  # fmt: skip
         self.name, self.rate, self.channels, self.period, self.buffer = "fake", RATE, channels, period, period * periods
         self._clock, self._born_ns, self._ppm, self._jitter = clock, clock(), ppm, jitter_ns
-        self._steps, self._is_silent = steps, silent_overruns
+        self._steps, self._is_silent, self._arrives = steps, silent_overruns, arrives
+        self.loses_share, self._random = 0.0, np.random.default_rng(0)
         self._read_to = None  # on its own count; None while it does not capture
         self.short_reads = None
         self.stamps_when_asked = False  # as a driver without timestamps of its own
@@ -55,7 +58,7 @@ class FakeDevice:
         now = self._clock()
         if now < self.delayed_until_ns:
             return self._read_to
-        there = self.count(now)
+        there = self.count(self._arrives(now))
         return self._begun + (there - self._begun) // self.period * self.period if self._steps else there
 
     def wakes_at(self):
@@ -81,6 +84,8 @@ class FakeDevice:
         count = min(waiting, self.period, self.short_reads or self.period)
         frames = np.arange(self._read_to, self._read_to + count)
         self._read_to += count
+        if count and self._random.random() < self.loses_share:
+            return -errno.EPIPE, b""
         samples = np.zeros((count, self.channels), "<i2")
         samples[:, 0], samples[:, 1] = frames & 0x7FFF, frames >> 15 & 0x7FFF
         return count, samples.tobytes()
