@@ -108,6 +108,28 @@ def test_a_gap_that_was_sized_by_a_clock_is_right_within_what_the_rig_promises(o
         assert np.array_equal(block.samples, SCENE.samples[block.index : block.end])
 
 
+def test_a_gap_that_was_sized_as_nothing_is_found_by_its_overrun():
+    class Overrun(FileRig):
+        sizing_samples = 32
+
+        def play(self, scene, faults=NO_FAULTS):
+            stream = super().play(scene, faults)
+            whole = list(stream.blocks(lambda: False))
+            later = [replace(block, index=block.index - 1) for block in whole[20:]]
+            later[0] = replace(later[0], samples=later[0].samples[1:], index=whole[20].index)
+
+            def blocks(stop):
+                yield from whole[:20]
+                stream._xruns = 1
+                yield from later
+
+            stream.blocks, stream.near = blocks, partial(AlsaStream.near, stream)
+            return stream
+
+    found, _ = books(Overrun(), scene=noise(1.0, 2, 1))
+    assert found.unexplained == () and (found.lost, found.missized, found.counted.missing) == (1, 1, 0)
+
+
 def test_a_gap_that_was_sized_worse_is_seen():
     found, _ = books(Missized(33, 0), scene=noise(1.0, 2, 1))
     assert any("its gap was sized wrong by -33 samples" in text for text in found.unexplained)
