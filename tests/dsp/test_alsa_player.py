@@ -51,8 +51,8 @@ def test_its_record_is_what_the_device_got():
 def test_a_device_that_runs_dry_begins_an_epoch_and_loses_nothing_of_what_was_given():
     device = Speaker()
     with Player("speaker", opener=Shelf(device)) as player:
-        player.take()
         assert device.given(device.buffer)
+        player.take()
         player.play(ramp(300))
         device.runs_dry = True
         device.play_out(160)

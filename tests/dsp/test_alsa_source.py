@@ -130,9 +130,10 @@ def test_what_nobody_takes_is_a_gap_and_counted():
         assert source.take(WAIT_S).end == 160
         for first in range(160, 160 + 250 * 160, 160):  # two and a half seconds
             device.say(sound(first))
-        device.say(sound(7, 1))
         assert device.emptied(WAIT_S)
-        taken = [block for block in iter(lambda: source.take(0.2), None)]
+        taken = list(iter(lambda: source.take(0.2), None))
+        device.say(sound(8, 1))  # the gap shows with what comes after it
+        taken.append(source.take(WAIT_S))
         lost = source.counts.untaken_samples
     ends = [160, *(block.end for block in taken)]
     gaps = sum(block.index - end for block, end in zip(taken, ends, strict=False))
