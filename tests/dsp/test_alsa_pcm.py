@@ -82,7 +82,7 @@ class Opened:
 def library(monkeypatch):
     def made(**arguments):
         library = Library(**arguments)
-        monkeypatch.setattr(pcm, "_alsaaudio", lambda: library)
+        monkeypatch.setattr(pcm, "library", lambda: library)
         return library
 
     return made

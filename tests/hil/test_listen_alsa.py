@@ -148,3 +148,19 @@ def test_a_device_that_is_not_there_is_one_line(card):
     ran = subprocess.run([*COMMAND, "--alsa", "nobody"], capture_output=True, text=True, timeout=40, check=False)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("farfield: nobody: cannot be opened (") and ran.stderr.count("\n") == 1
+
+
+def test_devices_lists_what_can_be_captured_with_its_description_and_nothing_that_only_plays(card):
+    ran = subprocess.run(
+        [sys.executable, "-m", "farfield.cli", "devices", "--json"], capture_output=True, text=True, timeout=40, check=True
+    )
+    listed = [one for one in map(json.loads, ran.stdout.splitlines()) if one["kind"] == "alsa"]
+    assert listed == [
+        {
+            "kind": "alsa",
+            "name": sink.capture,
+            "description": f"captures null sink {sink.name}, {sink.channels} channels at 16000 Hz",
+        }
+        for sink in (ARRAY, ALONE, SPEAKER)
+    ]
+    assert ran.stderr == "cannot be captured from: array, alone, speaker\n"
