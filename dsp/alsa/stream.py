@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from farfield.alsa.pcm import OVERRUN, Device
 from farfield.alsa.sizing import LATE_S, Punctuality, Stretch, missing
 from farfield.block import Block
+from farfield.profile import RATE
 from farfield.track import Track
 
 BEHIND_S = 0.05  # so far behind, frames may have been lost without a word
@@ -30,7 +31,7 @@ SIZING = 3  # moments by which an overrun is sized, at least
 
 @dataclass
 class Counts:
-    """What went wrong so far. Samples are per channel.
+    """What went wrong so far. Samples are per channel, at 16 kHz.
 
     overruns: as the device told them. unannounced: gaps that only the clock told of. missing_samples: in gaps within an epoch,
     for whatever reason. untaken_samples: of those, what nobody took in time. unplaced_samples: of those, what was captured
@@ -139,7 +140,7 @@ class Stream:
         blocks: list[Block] = []
         for stretch, lost in zip(held, missing(held, self._punctuality), strict=True):
             if lost is None:
-                self._counts.unplaced_samples += stretch.frames
+                self._counts.unplaced_samples += stretch.frames * RATE // self.device.rate
             else:
                 self._delivered = first + passed + lost
                 blocks += [self._placed(samples, host_ns) for samples, host_ns in stretch.blocks]

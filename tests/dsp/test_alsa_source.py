@@ -11,7 +11,6 @@ import pytest
 from farfield.alsa import AlsaSource
 from farfield.alsa import source as module
 from farfield.alsa.stream import Counts
-from farfield.errors import InputError
 from farfield.profile import Profile
 from reference.alsa import RATE, WAIT_S, Microphone, Shelf
 
@@ -148,8 +147,3 @@ def test_what_fails_in_the_thread_is_raised_where_blocks_are_taken():
     with AlsaSource("mic", PROFILE, opener=Shelf(device)) as source, pytest.raises(ZeroDivisionError, match="planted"):
         source.take(WAIT_S)
     assert device.is_closed
-
-
-def test_a_device_of_another_rate_than_the_chain_is_refused():
-    with pytest.raises(InputError, match="rate: got 44100, wanted"):
-        AlsaSource("mic", Profile("odd", "", 44_100, 3, (0, 1), (), PLACES), opener=Shelf())

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from farfield.alsa.pcm import Pcm
 from farfield.errors import InputError
@@ -31,7 +32,7 @@ channel = 0
     f"[[microphone]]\nchannel = {1 + number}\nposition_mm = {place}\n"
     for number, place in enumerate([[-40.5, 0.0, 0.0], [0.0, 40.5, 0.0], [40.5, 0.0, 0.0], [0.0, -40.5, 0.0]])
 )
-ARRAY, ALONE, SPEAKER = Sink("array", 5), Sink("alone", 4), Sink("speaker", 1)
+ARRAY, ALONE, SPEAKER, FAST = Sink("array", 5), Sink("alone", 4), Sink("speaker", 1), Sink("fast", 5, rate=48_000)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def card():
         pulse._installed()
     except InputError as error:
         pytest.skip(str(error))
-    with PulseServer(ARRAY, ALONE, SPEAKER):
+    with PulseServer(ARRAY, ALONE, SPEAKER, FAST):
         yield
 
 
@@ -55,7 +56,7 @@ def opening():
 @contextmanager
 def playing(sink, sound):
     """The sound on a sink, from when `begin` is called on what this gives."""
-    device = Pcm(sink.playback, capture=False, rate=RATE, channels=sink.channels, period=160, periods=100)
+    device = Pcm(sink.playback, capture=False, rate=sink.rate, channels=sink.channels, period=160, periods=100)
     speaker = Loudspeaker(device, np.ascontiguousarray(sound))
     try:
         yield speaker
@@ -114,6 +115,18 @@ def test_a_word_with_its_reference_on_the_same_device(card, opening, tmp_path):
     ]  # fmt: skip
 
 
+def test_a_word_from_a_device_at_48_khz(card, opening, tmp_path):
+    (tmp_path / "fast.toml").write_text(PROFILE.replace("16000", "48000"))
+    played = soxr.resample(opening[:, [4, 0, 1, 2, 3]].astype(np.float32), RATE, FAST.rate)
+    with playing(FAST, np.clip(np.rint(played), -32_768, 32_767).astype(np.int16)) as speaker:
+        listening = Listening("--alsa", FAST.capture, "--profile", tmp_path / "fast.toml")
+        listening.until("listening")
+        speaker.begin()
+        heard = listening.until("heard")
+        end, status = listening.end(signal.SIGINT)
+    assert (heard["word"], status, end["missing_samples"]) == ("alexa", 0, 0) and abs(heard["direction_deg"] - 40) < 20
+
+
 def test_a_word_while_the_program_plays_a_file(card, opening, tmp_path):
     """What is played is the reference, on a clock of its own; ended by SIGTERM."""
     soundfile.write(tmp_path / "played.wav", opening[:, 4], RATE)
@@ -163,4 +176,4 @@ def test_devices_lists_what_can_be_captured_with_its_description_and_nothing_tha
         }
         for sink in (ARRAY, ALONE, SPEAKER)
     ]
-    assert ran.stderr == "cannot be captured from: array, alone, speaker\n"
+    assert ran.stderr == "cannot be captured from: array, alone, speaker, fast\n"
