@@ -144,8 +144,8 @@ class Frontend:
     def direction(self, start: int, end: int) -> Direction | None:
         """Where the sound between two capture indices came from; None for one microphone, or where nothing was heard.
 
-        The maps that end within the stretch, widened to one map, are summed; only the last 4 s are remembered. What had been there
-        through most of the 2 s before, music or what is left of an echo, is taken off: it is not what the sound came with.
+        The maps that end within the stretch, widened to one map, are summed; only the last 4 s are remembered. What had been
+        there through most of the 2 s before, music or what is left of an echo, is taken off: that is not what has come.
         """
         if self._finder is None:
             return None
@@ -153,11 +153,11 @@ class Frontend:
         summed = [map_ for at, map_ in self._maps if start < at <= max(end, start + update)]
         if not summed:
             return None
-        total = np.sum(summed, axis=0, dtype=np.float64)
+        total = np.stack(summed).sum(axis=0, dtype=np.float64)
         before = [map_ for at, map_ in self._maps if start - _BEFORE_S * RATE < at <= start]
         if len(before) * update >= _LEAST_BEFORE_S * RATE:
             # Half of the time: speech, which has pauses, stays, though it be the same talker's.
-            risen = np.maximum(total - len(summed) * np.median(before, axis=0), 0.0)
+            risen = np.maximum(total - len(summed) * np.median(np.stack(before), axis=0), 0.0)
             total = risen if risen.max() > _LEAST_RISEN * total.max() else total
         return estimate(total, self._finder.azimuths_deg, self.array)
 

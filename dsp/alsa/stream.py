@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from farfield import counts
 from farfield.alsa.pcm import OVERRUN, Device
 from farfield.alsa.sizing import LATE_S, Punctuality, Stretch, missing
 from farfield.block import Block
@@ -30,22 +31,16 @@ SIZING = 3  # moments by which an overrun is sized, at least
 
 
 @dataclass
-class Counts:
-    """What went wrong so far. Samples are per channel, at 16 kHz.
+class Counts(counts.Counts):
+    """What went wrong so far, on an ALSA device.
 
-    overruns: as the device told them. unannounced: gaps that only the clock told of. missing_samples: in gaps within an epoch,
-    for whatever reason. untaken_samples: of those, what nobody took in time. unplaced_samples: of those, what was captured
-    between overruns so close to each other that nobody knows when. epochs: begun after the first. reopened: times that the device
-    went away and came back.
+    unannounced: gaps that only the clock told of. untaken_samples: of the missing ones, what nobody took in time.
+    unplaced_samples: of them, what was captured between overruns so close to each other that nobody knows when.
     """
 
-    overruns: int = 0
     unannounced: int = 0
-    missing_samples: int = 0
     untaken_samples: int = 0
     unplaced_samples: int = 0
-    epochs: int = 0
-    reopened: int = 0
 
 
 class Stream:
