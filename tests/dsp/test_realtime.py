@@ -5,8 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
+
+from farfield import cli  # noqa: F401 - it loads the bench's commands
+from farfield.hil import BoardRig, FileRig
+from farfield.hil.cli.options import priority
 
 TOLD = """
 import os, json
@@ -73,3 +78,11 @@ def test_listen_says_what_it_goes_without():
     note, error = ran.stderr.splitlines()
     assert "listening without real-time scheduling (Operation not permitted" in note and "and without locked memory" in note
     assert "no-such-port: cannot be opened" in error
+
+
+def test_the_bench_runs_before_others_on_request_and_never_where_there_is_no_clock_to_keep():
+    assert priority(FileRig(), True) is nullcontext and priority(BoardRig(), False) is nullcontext
+    before = os.sched_getscheduler(0)
+    with priority(BoardRig(), True)():
+        assert os.sched_getscheduler(0) == (os.SCHED_RR if may() else before)
+    assert os.sched_getscheduler(0) == before
