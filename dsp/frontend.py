@@ -13,6 +13,8 @@ from farfield.profile import MOST_REFERENCES, RATE, Profile
 
 STAGES = ("echo", "beam", "all")
 _LONGEST_SPAN_S = 4.0  # the longest stretch over which a direction can be asked for afterwards
+_BEFORE_S, _LEAST_BEFORE_S = 2.0, 0.5  # by which a direction is told from what was there already
+_LEAST_RISEN = 0.15  # of the peak: where less has come, it is the same sound that goes on
 
 
 class Frontend:
@@ -142,7 +144,8 @@ class Frontend:
     def direction(self, start: int, end: int) -> Direction | None:
         """Where the sound between two capture indices came from; None for one microphone, or where nothing was heard.
 
-        The maps that end within the stretch, widened to one map, are summed; only the last 4 s are remembered.
+        The maps that end within the stretch, widened to one map, are summed; only the last 4 s are remembered. What had been
+        there through most of the 2 s before, music or what is left of an echo, is taken off: that is not what has come.
         """
         if self._finder is None:
             return None
@@ -150,7 +153,14 @@ class Frontend:
         summed = [map_ for at, map_ in self._maps if start < at <= max(end, start + update)]
         if not summed:
             return None
-        return estimate(np.sum(summed, axis=0), self._finder.azimuths_deg, self.array)
+        total = np.stack(summed).sum(axis=0, dtype=np.float64)
+        before = [map_ for at, map_ in self._maps if start - _BEFORE_S * RATE < at <= start]
+        if len(before) * update >= _LEAST_BEFORE_S * RATE:
+            # Three quarters of the time: speech, which has pauses, is not taken off, though the same talker went on before.
+            stayed = np.quantile(np.stack(before), 0.25, axis=0)
+            risen = np.maximum(total - len(summed) * stayed, 0.0)
+            total = risen if risen.max() > _LEAST_RISEN * total.max() else total
+        return estimate(total, self._finder.azimuths_deg, self.array)
 
 
 def _to_int16(samples: NDArray[np.int16 | np.float32]) -> NDArray[np.int16]:

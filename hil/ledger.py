@@ -36,7 +36,7 @@ class Ledger:
         self._epoch = 0
         self._next: int | None = 0  # capture index that would follow without a gap
         self._origins: dict[int, int] = {}
-        self._jumps = self._epochs = self._heard = self._reached = 0
+        self._jumps = self._epochs = self._heard = self._reached = self._gaps = 0
         self._after_gap = False
         self._missized = self._beyond = 0
         self._wrong: list[str] = []
@@ -58,6 +58,7 @@ class Ledger:
         gap = raw.index - (self._next or 0)
         self._jumps += gap
         self._beyond += gap  # until it is known where it was
+        self._gaps += gap > 0
         self._after_gap |= raw.index != self._next
         if raw.index < (self._next or 0):
             self._complain(f"index {raw.index} after {self._next}: samples came twice")
@@ -69,7 +70,7 @@ class Ledger:
             self._origins[raw.epoch] = found
             self._after_gap = False
         at = raw.index + self._origins[raw.epoch]
-        if self._after_gap and self._sizing and self._exact:
+        if self._sizing and self._exact and (self._after_gap or self._follows_none(raw, at)):
             at = self._sized(raw, at)
         first, last = max(at, 0), min(at + len(raw.samples), len(self._played))
         self._beyond -= max(0, min(at, len(self._played)) - max(at - gap, 0))
@@ -98,6 +99,12 @@ class Ledger:
             self._complain(f"the stream began anew {self._epochs} times, its source counted {counted.epochs}")
         return Books(len(self._played) - self._heard, counted, self._beyond, self._missized, tuple(self._wrong))
 
+    def _follows_none(self, raw: Block, at: int) -> bool:
+        """Whether an overrun before the block has been sized as no gap at all: one is counted that was not seen, and it shows."""
+        first, last = max(at, 0), min(at + len(raw.samples), len(self._played))
+        is_elsewhere = first < last and not np.array_equal(raw.samples[first - at : last - at], self._played[first:last])
+        return is_elsewhere and self._stream.counted.xruns > self._gaps
+
     def _sized(self, raw: Block, at: int) -> int:
         """Where the block truly lies, after a gap that was sized by a clock; `at` while its samples do not tell."""
         inside = max(at, 0), min(at + len(raw.samples), len(self._played))
@@ -106,7 +113,7 @@ class Ledger:
             return at
         found = self._stream.near(raw, at)
         if found is None:
-            return at
+            return self._matching(raw, at)
         off = found + raw.index - at
         if abs(off) > self._sizing:
             self._complain(f"sample {at + off}: the source gave it as {at}; its gap was sized wrong by {off} samples")
@@ -114,6 +121,14 @@ class Ledger:
         self._origins[raw.epoch] += off
         self._after_gap = False
         return at + off
+
+    def _matching(self, raw: Block, at: int) -> int:
+        """Where a block that is too short to be told apart may lie, within what a gap may be sized wrong by; else `at`."""
+        for off in sorted(range(-self._sizing, self._sizing + 1), key=abs):
+            first = at + off
+            if first >= 0 and np.array_equal(raw.samples, self._played[first : first + len(raw.samples)]):
+                return first
+        return at
 
     def _complain(self, text: str) -> None:
         if len(self._wrong) < 8:  # one is enough to make a run invalid; a few help to find why

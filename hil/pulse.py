@@ -118,9 +118,11 @@ class PulseServer:
             listed = self._ask("list-sinks")
             for sink in self.sinks:
                 if f"name: <{sink.name}>" not in listed:
+                    self._leave()  # so that its log is whole
                     raise InputError(f"pulseaudio: does not make sink {sink.name} ({'; '.join(self._said)[-500:]})")
             if not (folder / "socket").is_socket():  # a name that is too long for one is cut off without a word
                 raise InputError(f"{folder / 'socket'}: pulseaudio does not make this socket; wanted a shorter TMPDIR")
+            self._inherit_priority()
         except BaseException:
             self._leave()
             raise
@@ -144,6 +146,13 @@ class PulseServer:
             yield
         finally:
             self.command(_loading(sink))
+
+    def _inherit_priority(self) -> None:
+        """The server laid its owner's real-time priority down as it started; a sound card would have kept its own."""
+        policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+        if policy in (os.SCHED_RR, os.SCHED_FIFO):
+            for task in os.listdir(f"/proc/{self._process.pid}/task"):
+                os.sched_setscheduler(int(task), policy, parameters)
 
     def _ask(self, line: str) -> str:
         """The answer to a line; InputError where the server leaves, or says nothing for too long."""
@@ -202,7 +211,7 @@ def _loading(sink: Sink) -> str:
     named = [*_MAPS[known], *(f"aux{number}" for number in range(sink.channels - known))]
     return (
         f"load-module module-null-sink sink_name={sink.name} rate={sink.rate} channels={sink.channels} format=s16le "
-        f"channel_map={','.join(named)}"
+        f"channel_map={','.join(named)} norewinds=1"
     )
 
 

@@ -1,6 +1,7 @@
 """A set of rooms on a rig: every room heard, held against the truth, and each entry of the set against its bounds."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -46,25 +47,28 @@ def run(
     goals: bool = False,
     on_room: OnRoom = lambda found, heard: None,
     progress: Progress = lambda what, done, of: None,
+    within: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> dict[str, Any]:
     """Every room of the set, `repeat` times, as `farfield.hil.result` describes it.
 
     models: what listens; the first one's word is said in rooms that are made. goals: whether the set's goals decide, instead of
-    its bounds. on_room: called after each pass, with its result and what was heard. InputError: a room that cannot be had, or a
-    rig that does not pass its check.
+    its bounds. on_room: called after each pass, with its result and what was heard. within: what a rig is checked and heard in,
+    such as real-time priority. InputError: a room that cannot be had, or a rig that does not pass its check.
     """
     checks = Checks(rig)
     entries = []
     for entry in rooms.entries:
         passes: list[list[dict[str, Any]]] = [[] for _ in range(repeat)]
         for scene in entry.scenes(models[0].word, material):
-            checks.pass_for(scene)
+            with within():
+                checks.pass_for(scene)
 
             def told(done: int, of: int, name: str = scene.name) -> None:
                 progress(name, done, of)
 
             for turn, found in enumerate(passes):
-                heard = listen(rig, scene, models, faults, progress=told)
+                with within():
+                    heard = listen(rig, scene, models, faults, progress=told)
                 one = result.of_room(heard, models, rooms.within_s) | {"repeat": turn, "inexact": not rig.exact}
                 found.append(one)
                 on_room(one, heard)

@@ -18,7 +18,7 @@ from farfield.errors import InputError
 
 OVERRUN = -errno.EPIPE
 _OLDEST_STAMP_NS = 10**9  # a timestamp that lies further back is none
-_library: Any = None
+_asound: Any = None
 _handler: Any = None
 
 
@@ -68,7 +68,7 @@ class Pcm:
         self, name: str, *, capture: bool, rate: int, channels: int, period: int, periods: int,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:  # fmt: skip
-        self._alsa = alsa = _alsaaudio()
+        self._alsa = alsa = library()
         self.name, self._clock = name, clock
         direction = alsa.PCM_CAPTURE if capture else alsa.PCM_PLAYBACK
         try:
@@ -156,18 +156,18 @@ class Pcm:
             self._pcm.close()
 
 
-def _alsaaudio() -> ModuleType:
+def library() -> ModuleType:
     """pyalsaaudio, with alsa-lib kept from writing to stderr on its own: whoever asked hears of the error anyway."""
-    global _library, _handler
+    global _asound, _handler
     try:
         import alsaaudio
     except ImportError:
         raise InputError("pyalsaaudio: not installed; install it with: pip install 'farfield[alsa]'") from None
-    if _library is None:
-        library = ctypes.CDLL("libasound.so.2")  # pyalsaaudio has it loaded already
+    if _asound is None:
+        asound = ctypes.CDLL("libasound.so.2")  # pyalsaaudio has it loaded already
         handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
         _handler = handler(lambda file, line, function, error, text: None)
-        library.snd_lib_error_set_handler(_handler)
-        _library = library
+        asound.snd_lib_error_set_handler(_handler)
+        _asound = asound
     module: ModuleType = alsaaudio
     return module

@@ -114,24 +114,29 @@ class Player:
                         self.track.add(self._written - (device.buffer - room), stamp_ns)
                     if room >= device.period:
                         taken_ns = time.monotonic_ns()
-                        self._write(device)
+                        self._write(device, room)
                     else:
                         device.woken(self._bell.wait(_QUIET_S, device.descriptors()))
         finally:
             device.close()
 
-    def _write(self, device: Device) -> None:
-        if not len(self._pending):
-            self._pending = self._next(device.period)
+    def _write(self, device: Device, room: int) -> None:
+        """Fills the device: it begins to play with the first write, and must not have one period alone by then."""
+        self._fill(room)
         count = device.write(self._pending.tobytes())
         if count == OVERRUN:
             self._begin()
+            self._fill(device.buffer)
             count = device.write(self._pending.tobytes())
         done = self._pending[: max(count, 0)]
         if len(done) and self._is_recorded:
             self._box.put(Block(done, self._written, self.epoch, time.monotonic_ns()))
         self._pending = self._pending[len(done) :]
         self._written += len(done)
+
+    def _fill(self, frames: int) -> None:
+        if frames > len(self._pending):
+            self._pending = np.concatenate([self._pending, self._next(frames - len(self._pending))])
 
     def _next(self, frames: int) -> NDArray[np.int16]:
         """So many frames of what was asked for, then silence."""

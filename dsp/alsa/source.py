@@ -10,6 +10,7 @@ import numpy as np
 
 from farfield.alsa.mailbox import Bell, Mailbox
 from farfield.alsa.pcm import Device, DeviceError, Pcm
+from farfield.alsa.resampled import Resampled, TrackAt16k
 from farfield.alsa.stream import Counts, Stream
 from farfield.block import Block
 from farfield.errors import InputError
@@ -28,8 +29,9 @@ class AlsaSource:
     """An ALSA capture device, as blocks at 16 kHz in a profile's order of channels.
 
     device: a PCM's name, as `farfield devices` lists them. profile: which of the device's channels are microphones and, with
-    `loopback`, which are references; the device must have exactly as many channels. period_ms, periods: how often it wakes us,
-    and how many of these its memory holds. opener: opens something else than an ALSA PCM.
+    `loopback`, which are references; the device must have exactly as many channels, and its rate: one other than 16 kHz is
+    resampled (`farfield.alsa.resampled`). period_ms, periods: how often it wakes us, and how many of these its memory holds.
+    opener: opens something else than an ALSA PCM.
     `counts` says what went wrong so far; `track` which sample was captured when, in the present epoch. A context manager.
     InputError: no such device, one that is in use, or that cannot be had as asked.
 
@@ -48,24 +50,19 @@ class AlsaSource:
         periods: int = PERIODS,
         opener: Opener | None = None,
     ) -> None:
-        if profile.rate != RATE:
-            raise InputError(
-                f"profile {profile.name!r}: rate: got {profile.rate}, wanted {RATE} to listen through ALSA; "
-                f"plug:{device} converts: set rate = {RATE} in the profile"
-            )
         self.name = device
         references = profile.references if loopback else ()
         self._columns = [*profile.microphones, *references]
         self._takes_all = self._columns == list(range(profile.channels))
         self.microphones, self.references = len(profile.microphones), len(references)
+        rate, period = profile.rate, period_ms * profile.rate // 1000
         self._open = opener or (
-            lambda: Pcm(
-                device, capture=True, rate=RATE, channels=profile.channels, period=period_ms * RATE // 1000, periods=periods
-            )
+            lambda: Pcm(device, capture=True, rate=rate, channels=profile.channels, period=period, periods=periods)
         )
         self.counts = Counts()
+        self._resampled = Resampled(rate, len(self._columns)) if rate != RATE else None
         self._stream: Stream | None = Stream(self._open(), self.counts)
-        self.track: Track = self._stream.track
+        self.track: Track = self._tracked(self._stream)
         self._box = Mailbox(int(_KEPT_S * RATE))
         self._bell = Bell()
         self._expected = (0, 0)  # epoch and index of the next block
@@ -142,6 +139,8 @@ class AlsaSource:
                         heard_ns = time.monotonic_ns()
                         self._put(blocks)
             self._put(stream.finish())
+            if self._resampled is not None:
+                self._keep(self._resampled.finish(time.monotonic_ns()))
         finally:
             stream.device.close()
 
@@ -154,12 +153,20 @@ class AlsaSource:
                 self.counts.reopened += 1
                 self.counts.epochs += 1
                 self._stream = Stream(device, self.counts, epoch=self.counts.epochs)
-                self.track = self._stream.track
+                self.track = self._tracked(self._stream)
                 return
             self._bell.wait(_AGAIN_S)
 
     def _put(self, blocks: list[Block]) -> None:
         for block in blocks:
             samples = block.samples if self._takes_all else np.ascontiguousarray(block.samples[:, self._columns])
-            if not self._box.put(Block(samples, block.index, block.epoch, block.host_ns)):
-                self.counts.untaken_samples += len(samples)
+            block = Block(samples, block.index, block.epoch, block.host_ns)
+            self._keep([block] if self._resampled is None else self._resampled.take(block))
+
+    def _keep(self, blocks: list[Block]) -> None:
+        for block in blocks:
+            if not self._box.put(block):
+                self.counts.untaken_samples += len(block.samples)
+
+    def _tracked(self, stream: Stream) -> Track:
+        return stream.track if self._resampled is None else TrackAt16k(stream.track)

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import serial
 
+from farfield import counts
 from farfield.block import Block
 from farfield.board import wire
 from farfield.board.wire import Packet
@@ -27,23 +28,17 @@ Answer = TypeVar("Answer")
 
 
 @dataclass
-class Counts:
-    """What went wrong so far. Frames are those of the protocol; samples are per channel.
+class Counts(counts.Counts):
+    """What went wrong so far, on a board's line. Frames are those of the protocol.
 
     damaged: stretches of bytes that were no frame. contradictory: frames of another layout, or whose payload is none.
-    lost_frames: by their sequence. late: sent twice, or overtaken; thrown away. missing_samples: over all gaps within an epoch.
-    overruns: as the board counts them, over all epochs. epochs: begun after the first. reopened: times that the line went away
-    and came back.
+    lost_frames: by their sequence. late: sent twice, or overtaken; thrown away.
     """
 
     damaged: int = 0
     contradictory: int = 0
     lost_frames: int = 0
     late: int = 0
-    missing_samples: int = 0
-    overruns: int = 0
-    epochs: int = 0
-    reopened: int = 0
 
 
 class Assembler:

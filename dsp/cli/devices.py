@@ -5,7 +5,8 @@ import json
 import click
 from serial.tools import list_ports
 
-from farfield.cli.shared import as_json, need, note
+from farfield.alsa.listing import capture_devices
+from farfield.cli.shared import as_json, note
 from farfield.errors import InputError
 
 
@@ -23,13 +24,10 @@ def devices(as_json: bool) -> None:
 
 def _alsa() -> list[tuple[str, str]]:
     try:
-        alsaaudio = need("alsaaudio", "pyalsaaudio", "alsa")
+        found, others = capture_devices()
     except InputError as error:  # serial ports can be listed without it
         note(f"ALSA devices are not listed: {error}")
         return []
-    cards = {name: alsaaudio.card_name(index) for index, name in zip(alsaaudio.card_indexes(), alsaaudio.cards(), strict=True)}
-    listed = []
-    for name in alsaaudio.pcms(alsaaudio.PCM_CAPTURE):
-        card = next((card for card in cards if f"CARD={card}" in name), None)
-        listed.append((name, " ".join(cards[card]) if card else ""))
-    return listed
+    if others:
+        note(f"cannot be captured from: {', '.join(others)}")
+    return [(one.name, (one.description + " (in use)" * one.is_busy).strip()) for one in found]

@@ -4,6 +4,8 @@ import ctypes
 import os
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _PRIORITY = 20  # above everything ordinary, below the kernel's own threads, which stand at 50
 _CURRENT, _FUTURE, _ON_FAULT = 1, 2, 4  # of mlockall
@@ -24,6 +26,17 @@ def make_realtime() -> list[str]:
     elif libc.mlockall(_CURRENT | _FUTURE | _ON_FAULT):
         denied.append(f"locked memory ({os.strerror(ctypes.get_errno())})")
     return denied
+
+
+@contextmanager
+def realtime() -> Iterator[list[str]]:
+    """`make_realtime` for a while; threads and programs that were started meanwhile keep their priority."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield make_realtime()
+    finally:
+        os.sched_setscheduler(0, *before)
+        ctypes.CDLL(None).munlockall()
 
 
 def _may_lock_anything() -> bool:

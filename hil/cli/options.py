@@ -1,12 +1,15 @@
 """Options that several commands of the bench share."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from farfield import Model, load_model
+from farfield.cli.realtime import realtime as at_realtime
+from farfield.cli.shared import note
 from farfield.hil.faults import KNOWN, Faults, parse
 from farfield.hil.rigs import RIGS, Rig
 from farfield.hil.rigs import rig as rig_of
@@ -28,6 +31,9 @@ _look = click.option("--second-look/--no-second-look", "second_look", default=Tr
                      help="Whether the larger network that came with a model, where there is one, must agree.")  # fmt: skip
 _faults = click.option("--fault", "faults", multiple=True, metavar="NAME=VALUE", callback=lambda ctx, param, value: parse(value),
                        help=f"Something to go wrong; repeatable: {KNOWN}.")  # fmt: skip
+realtime = click.option("--realtime/--no-realtime", "is_realtime", default=False, show_default=True,
+                        help="Listen before all other programs, as `farfield listen` does, where the user may; for rigs with a "
+                             "clock.")  # fmt: skip
 
 
 def rig_options(command: Command) -> Command:
@@ -35,9 +41,19 @@ def rig_options(command: Command) -> Command:
     return _rig(_model(_look(_faults(command))))
 
 
+def priority(rig: Rig, is_realtime: bool) -> Callable[[], AbstractContextManager[Any]]:
+    """What passes are heard in; tells once what cannot be had. A rig without a clock takes all there is: never before others."""
+    if not is_realtime or not rig.clocked:
+        return nullcontext
+    with at_realtime() as denied:
+        if denied:
+            note(f"listening without {' and without '.join(denied)}")
+    return at_realtime
+
+
 def models_of(rooms: RoomSet, names: Sequence[str], second_look: bool) -> list[Model]:
     """Those that were asked for, else the set's, else alexa."""
     return [load_model(name, second_look=second_look) for name in names or rooms.models or ("alexa",)]
 
 
-__all__ = ["Faults", "Rig", "clips", "models_of", "rig_options", "room_set"]
+__all__ = ["Faults", "Rig", "clips", "models_of", "priority", "realtime", "rig_options", "room_set"]

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from farfield.cli.shared import progress_bar
-from farfield.hil.cli.options import Faults, Rig, clips, models_of, rig_options, room_set
+from farfield.hil.cli.options import Faults, Rig, clips, models_of, priority, realtime, rig_options, room_set
 from farfield.hil.listening import Heard
 from farfield.hil.material import Material
 from farfield.hil.report import write_report, write_whole
@@ -29,6 +29,7 @@ _PRINTED_COLUMNS = 140  # where there is no terminal to ask
 @room_set
 @rig_options
 @clips
+@realtime
 @click.option("--only", multiple=True, metavar="ROOM", help="Only this room of the set; repeatable.")
 @click.option("--repeat", type=click.IntRange(1, 10_000), default=1, show_default=True, help="How often each is heard.")
 @click.option("--goals", is_flag=True, help="The set's goals decide, instead of its bounds.")
@@ -43,6 +44,7 @@ def run(
     second_look: bool,
     faults: Faults,
     clips: Path | None,
+    is_realtime: bool,
     only: tuple[str, ...],
     repeat: int,
     goals: bool,
@@ -66,7 +68,7 @@ def run(
     try:
         with progress_bar() as progress:
             found = run_set(chosen, rig, models, Material(clips), faults=faults, repeat=repeat, goals=goals,
-                            on_room=on_room, progress=progress)  # fmt: skip
+                            on_room=on_room, progress=progress, within=priority(rig, is_realtime))  # fmt: skip
     finally:
         rig.close()
     if as_json:

@@ -8,7 +8,7 @@ import click
 
 from farfield import InputError
 from farfield.hil import soak as soaking
-from farfield.hil.cli.options import Faults, Rig, clips, models_of, rig_options
+from farfield.hil.cli.options import Faults, Rig, clips, models_of, priority, realtime, rig_options
 from farfield.hil.material import Material
 from farfield.hil.rigs.check import check, refuse_unfit
 from farfield.hil.roomset import load_set
@@ -19,6 +19,7 @@ from farfield.hil.roomset import load_set
 @click.option("--set", "rooms", default="demo", show_default=True, metavar="SET", help="Its first room is heard, over and over.")
 @rig_options
 @clips
+@realtime
 @click.option("--most-mb", type=click.FloatRange(0), default=5.0, show_default=True, help="That memory may grow by.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a pass on stdout.")
 def soak(
@@ -29,6 +30,7 @@ def soak(
     second_look: bool,
     faults: Faults,
     clips: Path | None,
+    is_realtime: bool,
     most_mb: float,
     as_json: bool,
 ) -> int:
@@ -43,17 +45,18 @@ def soak(
     scene = next(chosen.entries[0].scenes(models[0].word, Material(clips)))
     samples = []
     try:
-        refuse_unfit(check(rig, scene.profile, scene.references))
-        for sample in soaking.soak(rig, scene, models, hours, faults):
-            samples.append(sample)
-            if as_json:
-                print(json.dumps(asdict(sample)), flush=True)
-            else:
-                p99 = "" if sample.system_p99_ms is None else f", system latency p99 {sample.system_p99_ms:.1f} ms"
-                drift = "" if sample.drift_ppm is None else f", drift {sample.drift_ppm:.1f} ppm"
-                print(f"{sample.hours:8.4f} h  pass {sample.passes}: {sample.rss_mb:.1f} MB, {sample.descriptors} descriptors, "
-                      f"{sample.threads} threads, {sample.lost_samples} samples lost, {sample.events} events{p99}{drift}",
-                      flush=True)  # fmt: skip
+        with priority(rig, is_realtime)():
+            refuse_unfit(check(rig, scene.profile, scene.references))
+            for sample in soaking.soak(rig, scene, models, hours, faults):
+                samples.append(sample)
+                if as_json:
+                    print(json.dumps(asdict(sample)), flush=True)
+                else:
+                    p99 = "" if sample.system_p99_ms is None else f", system latency p99 {sample.system_p99_ms:.1f} ms"
+                    drift = "" if sample.drift_ppm is None else f", drift {sample.drift_ppm:.1f} ppm"
+                    print(f"{sample.hours:8.4f} h  pass {sample.passes}: {sample.rss_mb:.1f} MB, {sample.descriptors} "
+                          f"descriptors, {sample.threads} threads, {sample.lost_samples} samples lost, {sample.events} events"
+                          f"{p99}{drift}", flush=True)  # fmt: skip
     finally:
         rig.close()
     complaints = soaking.complaints(samples, most_mb, lossy=faults.lose)

@@ -106,7 +106,8 @@ class Loudspeaker:
         at = 0
         try:
             while at < len(self._sound) and not self._leaving.is_set():
-                written = self._device.write(self._sound[at : at + PERIOD].tobytes())
+                # As much as it takes at once: it begins to play with the first write, and must not have a period alone by then.
+                written = self._device.write(self._sound[at : at + self._device.buffer].tobytes())
                 if written == OVERRUN:
                     self.underruns += 1
                 elif written > 0:

@@ -3,7 +3,8 @@
 playback = "hw:1"          what plays the room; its first microphone's sound goes to every one of `channels`
 channels = 1
 capture = "hw:2"           what captures
-profile = "my-array.toml"  the array's: a shipped profile's name, or a file beside this one; its references are loopback channels
+profile = "my-array.toml"  the array's: a shipped profile's name, or a file beside this one; its references are loopback channels,
+                           its rate is the device's
 period_ms = 10             of the capture, and how many periods its memory holds
 periods = 16
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from farfield import InputError, Profile, load_profile
+from farfield import Profile, load_profile
 from farfield.alsa.pcm import Device, Pcm
 from farfield.hil.faults import Faults
 from farfield.hil.fields import Fields, read_toml
@@ -82,7 +83,6 @@ class DeviceRig(AlsaRig):
     def open_capture(self, channels: int) -> Device:
         """The array. InputError: it cannot be had."""
         file = self._file
-        if file.profile.rate != RATE:
-            raise InputError(f"{file.capture}: the profile has {file.profile.rate} Hz, wanted {RATE}; plug: converts")
-        period = file.period_ms * RATE // 1000
-        return Pcm(self.capture, capture=True, rate=RATE, channels=file.profile.channels, period=period, periods=file.periods)
+        rate, channels = file.profile.rate, file.profile.channels
+        period = file.period_ms * rate // 1000
+        return Pcm(self.capture, capture=True, rate=rate, channels=channels, period=period, periods=file.periods)

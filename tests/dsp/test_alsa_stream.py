@@ -104,6 +104,81 @@ def test_short_reads_lose_nothing(short):
     assert set(errors(blocks)) == {0} and sum(len(block.samples) for block in blocks) == 48_000 and counts == Counts()
 
 
+def stops(seed, apart_s, last_s):
+    """A sound server that is given no time for a while, now and then: what had come by when."""
+    random = np.random.default_rng(seed)
+    begins = np.cumsum(random.exponential(apart_s, 2_000) + last_s)
+    ends = begins + random.uniform(0, last_s, len(begins))
+
+    def arrives(now_ns):
+        seconds = (now_ns - 10**15) / 1e9
+        at = np.searchsorted(begins, seconds, "right") - 1
+        return now_ns if at < 0 or seconds >= ends[at] else 10**15 + int(begins[at] * 1e9)
+
+    return arrives
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1])
+@pytest.mark.parametrize("server", [None, 0.4])
+def test_gaps_close_to_each_other_are_sized_each(share, server):
+    """Overruns at random, many within a few periods of the last; a thread of which one waking in ten is late, by 8 ms on average,
+    and a server that stands still for up to 60 ms every so often. Each gap is right to the 2 ms that the bench allows."""
+    worst, lost, given_up = 0, 0, 0
+    for seed in range(3):
+        clock, random = HostClock(), np.random.default_rng(seed)
+        device = FakeDevice(clock, ppm=-80.0, arrives=stops(seed, server, 0.06) if server else lambda ns: ns)
+        device.stamps_when_asked = True
+        stream = Stream(device, counts := Counts(), clock=clock)
+        device.start()
+        blocks = []
+        for n in range(6_000):
+            late_ms = random.exponential(8.0) if random.random() < 0.1 else random.exponential(0.05)
+            clock.now_ns = max(clock.now_ns, device.wakes_at()) + int(late_ms * MS)
+            device.loses_share = share if n > 600 else 0.0
+            blocks += stream.read()
+        worst = max(worst, int(np.abs(np.diff(errors(blocks), prepend=0)).max()))
+        assert counts.overruns > 2_000 * share and counts.unannounced == 0
+        lost += counts.overruns * device.period
+        given_up += counts.unplaced_samples
+    print(f"{share:.0%} lost, server {server}: off by at most {worst} samples; {given_up / lost:.1%} more given up")
+    assert worst <= RATE // 500
+    assert given_up < lost * (0.25 if share < 0.05 else 1.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_server_without_time_loses_nothing_and_nothing_is_taken_for_lost(seed):
+    """Both cores busy: the server stands still for up to 0.9 s, in the midst of catching up too, and we do for 0.3 s."""
+    random, clock = np.random.default_rng(seed), HostClock()
+    device = FakeDevice(clock, periods=400, arrives=stops(seed, 0.02, 0.9))
+    device.stamps_when_asked = True
+    device.short_reads = 160
+    stream = Stream(device, counts := Counts(), clock=clock)
+    device.start()
+    blocks = listened(device, clock, stream, [10.0] * 700)
+    waits = random.exponential(10.0, 3_000) + 300.0 * (random.random(3_000) < 0.01)
+    blocks += listened(device, clock, stream, waits)
+    assert set(errors(blocks)) == {0} and counts == Counts()
+
+
+def test_a_path_that_stops_while_it_catches_up_has_lost_nothing():
+    """A third of a second behind, a few frames come, and then nothing for a second: that is no account of what was lost."""
+    clock, base = HostClock(), 10**15
+    pieces = [(6_000, 5_600), (6_010, 5_610), (6_020, 5_620), (7_000, 5_630), (7_010, 5_640), (7_020, 7_020)]  # ms: at, had
+
+    def arrives(now_ns):
+        ms = (now_ns - base) / MS
+        had = ms if ms < 5_600 else next((had for at, had in reversed(pieces) if at <= ms), 5_600)
+        return base + int((ms if ms >= 7_020 else had) * MS)
+
+    device = FakeDevice(clock, periods=400, arrives=arrives)
+    device.stamps_when_asked = True
+    stream = Stream(device, counts := Counts(), clock=clock)
+    device.start()
+    blocks = listened(device, clock, stream, [10.0] * 600)
+    blocks += listened(device, clock, stream, [10.0, 10.0, 980.0, 10.0, 10.0] + [10.0] * 100)
+    assert set(errors(blocks)) == {0} and counts == Counts()
+
+
 @pytest.mark.parametrize("stall_ms", [300, 5_000])
 def test_what_is_lost_without_a_word_is_found_by_the_clock(stall_ms):
     """The planted case: a path that drops frames and never tells; the gap lies where it was, and is as long."""
@@ -134,12 +209,12 @@ def test_nothing_is_given_out_before_its_place_is_known():
     clock.now_ns += 500 * MS
     assert stream.read() == []
     given_out = []
-    for _ in range(4):
+    for _ in range(2):
         clock.now_ns += 10 * MS
         given_out += stream.read()
     assert given_out == []
     clock.now_ns += 10 * MS
-    assert len(stream.read()) == 5, "held back for the time that sizing takes, and no longer"
+    assert len(stream.read()) == 3, "held back for the time that sizing takes, and no longer"
 
 
 def test_a_way_that_becomes_shorter_is_no_gap():

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -306,16 +307,33 @@ def test_a_missing_extra_names_its_pip_command(run, tmp_path, monkeypatch):
 
 
 def test_devices_are_listed_with_their_kind(run, monkeypatch):
-    from types import SimpleNamespace
+    """A device that plays only, or whose server is not there, is told apart from one that somebody else has."""
+    from farfield.alsa import listing
 
-    fake = SimpleNamespace(
-        PCM_CAPTURE=1, cards=lambda: ["ArrayUAC10"], card_indexes=lambda: [1], card_name=lambda index: ("ReSpeaker", "USB"),
-        pcms=lambda kind: ["null", "hw:CARD=ArrayUAC10,DEV=0"],
-    )  # fmt: skip
-    monkeypatch.setitem(sys.modules, "alsaaudio", fake)
-    status, out, _ = run("devices", "--json")
-    assert status == 0
-    assert {"kind": "alsa", "name": "hw:CARD=ArrayUAC10,DEV=0", "description": "ReSpeaker USB"} in events(out)
+    answers = {"hw:CARD=ArrayUAC10,DEV=0": None, "hw:CARD=HDMI": "Invalid argument [hw:CARD=HDMI]",
+               "hw:CARD=Used": "Device or resource busy [hw:CARD=Used]"}  # fmt: skip
+
+    class Library:
+        PCM_CAPTURE, PCM_NONBLOCK, ALSAAudioError = 1, 2, OSError
+
+        @staticmethod
+        def pcms(kind):
+            return list(answers)
+
+        @staticmethod
+        def PCM(kind, mode, device):
+            if answers[device]:
+                raise OSError(answers[device])
+            return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(listing, "library", lambda: Library)
+    monkeypatch.setattr(listing, "_descriptions", lambda: {"hw:CARD=ArrayUAC10,DEV=0": "ReSpeaker, USB", "hw:CARD=HDMI": "no"})
+    status, out, err = run("devices", "--json")
+    assert status == 0 and err == ["cannot be captured from: hw:CARD=HDMI"]
+    assert [event for event in events(out) if event["kind"] == "alsa"] == [
+        {"kind": "alsa", "name": "hw:CARD=ArrayUAC10,DEV=0", "description": "ReSpeaker, USB"},
+        {"kind": "alsa", "name": "hw:CARD=Used", "description": "(in use)"},
+    ]
 
 
 def test_models_are_listed_shown_and_imported(run, tmp_path):

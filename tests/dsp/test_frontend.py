@@ -220,6 +220,22 @@ def test_each_stretch_has_its_own_direction():
     assert frontend.direction(RATE + 5_000, 2 * RATE).azimuth_deg == pytest.approx(260, abs=4)
 
 
+def test_a_direction_is_of_what_has_come_and_not_of_what_was_there():
+    """Music that goes on, louder than the word, from elsewhere; and a word of somebody who has been talking already."""
+    profile = load_profile("respeaker-4mic")
+    random = np.random.default_rng(4)
+    music = plane_wave(profile, 250.0, random.normal(0, 1_500, 4 * RATE))
+    word = random.normal(0, 1_200, 4 * RATE) * (np.arange(4 * RATE) > 3 * RATE)
+    frontend = Frontend(profile, 0)
+    run(frontend, music + plane_wave(profile, 40.0, word))
+    assert frontend.direction(3 * RATE, 4 * RATE).azimuth_deg == pytest.approx(40, abs=6)
+    assert frontend.direction(2 * RATE, 3 * RATE).azimuth_deg == pytest.approx(250, abs=4), "nothing came with it"
+    talks = random.normal(0, 1_500, 4 * RATE) * (np.arange(4 * RATE) % (RATE // 2) < RATE // 5)
+    frontend.reset()
+    run(frontend, plane_wave(profile, 130.0, talks))
+    assert frontend.direction(3 * RATE, 4 * RATE).azimuth_deg == pytest.approx(130, abs=4)
+
+
 def test_where_there_is_no_direction():
     frontend = Frontend(load_profile("respeaker-4mic"))
     assert frontend.direction(0, RATE) is None

@@ -91,6 +91,22 @@ def test_levels_are_as_asked(folder, snr_db):
     assert abs(noise_db - (-30 - snr_db)) < 0.5 and abs(word_db + 30) < 1.0
 
 
+@pytest.mark.parametrize(
+    ("sound", "level_db"),
+    [
+        ('noise = "clips"\nsnr_db = 10', -40.0),
+        ('noise = "pink"\nsnr_db = -6', -24.0),
+        ('music = "elsewhere"\nmusic_db = -10', -40.0),
+        ('music = "own"\nmusic_db = 5', -25.0),
+    ],
+)
+def test_noise_and_music_are_as_loud_in_a_room_as_the_recipe_says(folder, sound, level_db):
+    """RMS at the first microphone, the room's own tail included, against speech at -30 dBFS."""
+    scene = made(recipe(f"seconds = 20\nwords = 0\nlevel_dbfs = -30\n{sound}"), "x", "hey house", 0, Material(folder))
+    heard = scene.samples[:, 0].astype(float) / 32_768
+    assert 10 * np.log10(np.mean(heard**2)) == pytest.approx(level_db, abs=0.3)
+
+
 def test_the_same_again_and_another_of_the_same_recipe(folder):
     asked = recipe('seconds = 8\nwords = 2\nnoise = "any"\nspeech_share = 0.5\ncount = 2')
     first, again, other = (made(asked, "x", "hey house", number, Material(folder)) for number in (0, 0, 1))

@@ -70,12 +70,15 @@ def test_nothing_is_left_behind():
     assert os.environ == before and not folder.exists() and process.returncode == 0
 
 
-def test_the_server_leaves_with_an_owner_that_was_killed():
+def test_the_server_leaves_with_an_owner_that_was_killed(tmp_path):
     program = (
         "import signal\nfrom farfield.hil.pulse import PulseServer, Sink\n"
         "with PulseServer(Sink('left', 1)) as server:\n print(server._process.pid, flush=True)\n signal.pause()"
     )
-    owner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    # Its folder stays: nobody is left to take it away. It is the test's own.
+    owner = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}
+    )
     handle = os.pidfd_open(int(owner.stdout.readline()))
     owner.send_signal(signal.SIGKILL)
     owner.communicate()
