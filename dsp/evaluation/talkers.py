@@ -117,7 +117,7 @@ def heard(where: Room, talker: Sound, interferer: Sound, *, ratio_db: float = 0.
     """
     alone = round(alone_s * RATE)
     if len(talker) == 0 or len(interferer) < alone + len(talker):
-        raise InputError(f"interferer: got {len(interferer)} samples, wanted {alone + len(talker)}, the talker's and those before")
+        raise InputError(f"interferer: got {len(interferer)} samples, wanted {alone + len(talker)} or more")
     frames = alone + len(talker)
     near = _convolved(np.concatenate([np.zeros(alone), talker]), where.talker)
     far = _convolved(interferer[:frames], where.interferer)
