@@ -1,67 +1,96 @@
-"""Rooms with two talkers: where they are, how loud, and what is wanted; the yardstick against its closed form."""
+"""Talkers followed by their directions: plane waves of syllables from known places, at once and in turn; rooms; nobody."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from farfield import InputError, load_profile
-from farfield.evaluation import talkers
+from farfield import kernels
+from farfield.direction import separation_deg
+from farfield.evaluation import talkers as rooms
+from farfield.geometry import Array
+from farfield.profile import RATE, load_profile
+from farfield.talkers import TalkerTracker
+from reference import beam as reference
+from reference.sounds import syllables
 
-POSITIONS = tuple(map(tuple, load_profile("respeaker-6mic").positions_mm.tolist()))
-RATE = 16_000
+CIRCLE = load_profile("respeaker-6mic")
+LINE = load_profile("respeaker-2mic")
 
 
-@pytest.fixture(scope="module")
-def room():
+def from_azimuth(profile, azimuth_deg, sound):
+    return 0.05 * reference.plane_wave(sound, profile.positions_mm, azimuth_deg)
+
+
+def tracked(profile, x, **parameters):
+    """The tracker after x and a little noise, and everybody who was ever believed in."""
+    finder = kernels.DirectionFinder(profile.positions_mm)
+    x = x + 1e-4 * np.random.default_rng(1).standard_normal(x.shape)
+    maps = finder.process(x.astype(np.float32))
+    tracker = TalkerTracker(Array(profile.positions_mm), finder.azimuths_deg, **parameters)
+    return tracker, tracker.process(maps, tuple(range(1024, 1024 * len(maps) + 1, 1024)))
+
+
+@given(first=st.floats(0, 359.9), apart=st.floats(60, 300), seed=st.integers(0, 999))
+@settings(max_examples=15)
+def test_two_who_talk_at_once_are_found(first, apart, seed):
+    one, other = syllables(4, seed), syllables(4, seed + 1000)
+    tracker, believed = tracked(CIRCLE, from_azimuth(CIRCLE, first, one) + from_azimuth(CIRCLE, first + apart, other))
+    assert len(believed) == len(tracker.talkers) == 2
+    assert sorted(talker.number for talker in tracker.talkers) == [1, 2]
+    for azimuth in (first, first + apart):
+        assert min(separation_deg(talker.azimuth_deg, azimuth) for talker in tracker.talkers) < 7
+
+
+def test_who_speaks_again_from_there_is_the_same():
+    """Turns of two seconds: 40, 200, then 40 degrees again; and, planted, with a memory that is too short for it."""
+    turns = np.concatenate([from_azimuth(CIRCLE, azimuth, syllables(2, seed)) for seed, azimuth in enumerate((40, 200, 40))])
+    tracker, believed = tracked(CIRCLE, turns)
+    assert [(one.number, round(one.azimuth_deg, -1)) for one in believed] == [(1, 40), (2, 200)]
+    first, second = tracker.talkers
+    assert first.start < RATE and first.end > 5 * RATE and 2 * RATE < second.start < second.end < 4.3 * RATE
+    assert first.updates > 30 and first.confidence > 0.7
+    _, forgetful = tracked(CIRCLE, turns, memory_s=1.0)
+    assert [round(one.azimuth_deg, -1) for one in forgetful] == [40, 200, 40]
+
+
+def test_one_who_walks_stays_one():
+    """Half a circle in twelve seconds."""
+    steps = [from_azimuth(CIRCLE, azimuth, syllables(0.5, n)) for n, azimuth in enumerate(np.linspace(10, 190, 24))]
+    tracker, believed = tracked(CIRCLE, np.concatenate(steps))
+    assert len(believed) == 1
+    assert separation_deg(tracker.talkers[0].azimuth_deg, 190) < 15
+
+
+@pytest.mark.parametrize("sound", ["silence", "own noise"])
+def test_nobody_is_there(sound):
+    x = np.zeros((6 * RATE, 6)) if sound == "silence" else 0.1 * np.random.default_rng(2).standard_normal((6 * RATE, 6))
+    assert tracked(CIRCLE, x)[1] == []
+
+
+def test_a_line_says_where_each_may_be_as_well():
+    tracker, _ = tracked(LINE, from_azimuth(LINE, 70, syllables(3, 5)))
+    (talker,) = tracker.talkers
+    both = [talker.azimuth_deg, talker.ambiguous_deg]
+    assert min(separation_deg(a, 70) for a in both) < 4 and min(separation_deg(a, 290) for a in both) < 4
+
+
+def test_the_least_recent_gives_way_and_reset_forgets():
+    turns = np.concatenate([from_azimuth(CIRCLE, azimuth, syllables(1.5, azimuth)) for azimuth in (0, 90, 180, 270)])
+    tracker, believed = tracked(CIRCLE, turns, most=2)
+    assert [one.number for one in believed] == [1, 2, 3, 4]
+    assert [round(one.azimuth_deg, -1) % 360 for one in tracker.talkers] == [180, 270]
+    tracker.reset()
+    assert tracker.talkers == []
+
+
+@pytest.mark.parametrize("rt60_s", [0.2, 0.7])
+def test_two_in_a_room(rt60_s):
     pytest.importorskip("pyroomacoustics")
-    return talkers.room(POSITIONS, 0.2, 3)
-
-
-def noise(frames, seed):
-    return np.random.default_rng(seed).standard_normal(frames)
-
-
-def test_the_talkers_are_where_they_are_said_to_be(room):
-    """The direct sound's arrivals at six microphones, read from the responses, fit a wave from that azimuth to half a sample."""
-    positions = np.array(POSITIONS) / 1000
-    for responses, azimuth in ((room.talker, room.talker_deg), (room.interferer, room.interferer_deg)):
-        arrivals = np.argmax(np.abs(responses), axis=1)
-        source = talkers.DISTANCE_M * np.array([np.cos(np.radians(azimuth)), np.sin(np.radians(azimuth)), 0])
-        wanted = np.linalg.norm(source - (positions - positions.mean(axis=0)), axis=1) / 343 * RATE
-        assert np.abs(arrivals - wanted).max() <= 0.75
-    apart = abs((room.talker_deg - room.interferer_deg + 180) % 360 - 180)
-    assert 60 <= apart <= 180
-
-
-def test_early_is_the_direct_sound_and_twenty_milliseconds(room):
-    direct = int(np.argmax(np.abs(room.talker[0])))
-    last = int(np.flatnonzero(room.early)[-1])
-    assert last - direct == pytest.approx(0.02 * RATE, abs=2)
-    assert np.array_equal(room.early[: last + 1], room.talker[0, : last + 1])
-
-
-def test_levels_and_what_is_heard_alone(room):
-    heard = talkers.heard(room, noise(RATE, 1), noise(2 * RATE, 2), ratio_db=5.0, alone_s=0.5)
-    both = slice(heard.alone, None)
-    power = {name: np.mean(getattr(heard, name)[both, 0] ** 2) for name in ("talker", "interferer", "noise")}
-    assert 10 * np.log10(power["talker"] / power["interferer"]) == pytest.approx(5.0)
-    assert 10 * np.log10(power["talker"] / power["noise"]) == pytest.approx(30.0, abs=0.3)
-    assert np.abs(heard.talker[: heard.alone]).max() < 1e-12 < np.abs(heard.interferer[: heard.alone]).max()
-    assert np.array_equal(heard.everything, heard.talker + heard.interferer + heard.noise)
-    with pytest.raises(InputError, match="interferer: got 16000 samples, wanted 24000"):
-        talkers.heard(room, noise(RATE, 1), noise(RATE, 2), alone_s=0.5)
-
-
-def test_si_sdr_of_known_mixtures():
-    """An orthogonal distortion a tenth as strong is 20 dB, whatever the scale; planted: one sample late is far off."""
-    wanted = noise(RATE, 3)
-    other = noise(RATE, 4)
-    other -= wanted * (other @ wanted) / (wanted @ wanted)
-    other *= np.linalg.norm(wanted) / np.linalg.norm(other)
-    assert talkers.si_sdr_db(-3.0 * (wanted + 0.1 * other), wanted) == pytest.approx(20.0)
-    assert talkers.si_sdr_db(np.roll(wanted, 1), wanted) < 0
-
-
-def test_too_far_for_the_room():
-    pytest.importorskip("pyroomacoustics")
-    with pytest.raises(InputError, match="distance_m: got 5"):
-        talkers.room(POSITIONS, 0.2, 1, 5.0)
+    for seed in (7, 8, 9):
+        room = rooms.room(CIRCLE.positions, rt60_s, seed)
+        heard = rooms.heard(room, syllables(6, seed), syllables(6, seed + 50))
+        _, believed = tracked(CIRCLE, heard.everything)
+        assert len(believed) == 2
+        for azimuth in (room.talker_deg, room.interferer_deg):
+            assert min(separation_deg(one.azimuth_deg, azimuth) for one in believed) < 10
