@@ -1,6 +1,7 @@
-"""From raw microphones to the signals that are scored: aligner, echo canceller, fixed beams, direction, int16."""
+"""From raw microphones to the signals that are scored: health, aligner, echo canceller, fixed beams, direction, int16."""
 
 from collections import deque
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +10,15 @@ from farfield import geometry, kernels
 from farfield.block import Block, Frame
 from farfield.direction import Direction, estimate
 from farfield.errors import InputError
+from farfield.health import SECOND, Fault, Health
 from farfield.profile import MOST_REFERENCES, RATE, Profile
 
 STAGES = ("echo", "beam", "all")
+_PLAYING = 33  # of a reference, -60 dB of full scale: the loudspeaker is heard
 _LONGEST_SPAN_S = 4.0  # the longest stretch over which a direction can be asked for afterwards
+
+
+_Made = tuple[NDArray[np.int16 | np.float32], NDArray[np.float32], tuple[int, ...]]  # signals, maps, ends
 
 
 class Frontend:
@@ -22,9 +28,11 @@ class Frontend:
     stages: `echo` stops before the beams, `beam` leaves the echo canceller out, `all` is both. azimuths_deg: where the
     beams look (None: the profile's number of beams, spread evenly).
     With neither references nor a second microphone the int16 samples pass through bit for bit.
+    health: whether several microphones are watched; those that have failed, `faults`, are then left out of beams and direction,
+    and a gain that is off is made up for. While nothing is found, that changes nothing.
 
     `delay_samples` is what the stages hold back. Frames come out shifted back by it: sample `index` of a frame is what was
-    captured at `index`. A gap in the stream (a jump of the index, or a new epoch) starts every stage anew.
+    captured at `index`. A gap in the stream (a jump of the index, or a new epoch) starts every stage anew; faults stay known.
     """
 
     def __init__(
@@ -34,6 +42,7 @@ class Frontend:
         *,
         stages: str = "all",
         azimuths_deg: tuple[float, ...] | None = None,
+        health: bool = True,
     ) -> None:
         if stages not in STAGES:
             raise InputError(f"stages: got {stages!r}, wanted one of {', '.join(STAGES)}")
@@ -54,8 +63,10 @@ class Frontend:
         if self.microphones > 1 and stages != "echo":
             self.beam_azimuths_deg = azimuths_deg or tuple(self.array.spread(profile.beams))
             self._beamformer = kernels.Beamformer(self.array.superdirective(self.beam_azimuths_deg))
+        self.health: Health | None = None
         if self.microphones > 1:
             self._finder = kernels.DirectionFinder(profile.positions_mm)
+            self.health = Health(self.array) if health else None
         held = (stage.delay_samples for stage in (self._aligner, self._echo, self._beamformer) if stage is not None)
         self.delay_samples: int = sum(held)
         self.signals: int = len(self.beam_azimuths_deg) or self.microphones
@@ -82,14 +93,45 @@ class Frontend:
         """The grid of a frame's maps, over the circle; None for a single microphone."""
         return None if self._finder is None else self._finder.azimuths_deg
 
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What is wrong with the microphones, as far as it has been found."""
+        return () if self.health is None else self.health.faults
+
     def reset(self) -> None:
         """Back to the state of a new object."""
+        failed = bool(self.faults)
+        if self.health is not None:
+            self.health.reset()
+        self._restart()
+        if failed:
+            self._adapt()
+
+    def _restart(self) -> None:
+        """As at a stream's beginning, but for what is known of the microphones."""
         for stage in (self._aligner, self._echo, self._beamformer, self._finder):
             if stage is not None:
                 stage.reset()
+        self._hearing = self.array
+        if self.health is not None:
+            self.health.forget()
+            if self.faults:
+                self._adapt()
         self._expected: tuple[int, int] | None = None
         self._start = self._heard = 0
         self._maps: deque[tuple[int, NDArray[np.float32]]] = deque()
+
+    def _adapt(self) -> None:
+        """Beams and direction go on with the microphones that are left."""
+        if self.health is None or self._finder is None:
+            return
+        used = self.health.used
+        self._hearing = self.array if used.all() else self.array.only(used)
+        self._finder.use(used)
+        if self._beamformer is not None:
+            weights = np.zeros((self.signals, len(self.array.frequencies_hz), self.microphones), np.complex64)
+            weights[:, :, used] = self._hearing.superdirective(self.beam_azimuths_deg)
+            self._beamformer.load(weights / 10 ** (self.health.gains_db / 20).astype(np.float32))
 
     def forget(self) -> None:
         """Zero the microphones' sound that is held beyond what has yet to leave; what was learnt of the room stays.
@@ -98,6 +140,8 @@ class Frontend:
         """
         if self._aligner is not None:
             self._aligner.forget()
+        if self.health is not None:
+            self.health.forget()
 
     def process(self, block: Block) -> Frame:
         """The frame that `block` completes: as long as the block, less what the stages hold back at a stream's start.
@@ -109,20 +153,36 @@ class Frontend:
         if samples.dtype != np.int16 or samples.ndim != 2 or samples.shape[1] != wanted:
             raise InputError(f"block: got {samples.dtype} {samples.shape}, wanted int16 (frames, {wanted})")
         if self._expected != (block.epoch, block.index):
-            self.reset()
+            self._restart()
             self._start = block.index
         self._expected = (block.epoch, block.end)
-        heard: NDArray[np.int16 | np.float32] = np.ascontiguousarray(samples[:, : self.microphones])
+        made = [self._signals(samples[at:to], block.index + to) for at, to in self._pieces(len(samples))]
+        signals, maps, ends = made[0] if len(made) == 1 else _joined(made)
+        index = block.index - self.delay_samples
+        early = min(max(self._start - index, 0), len(signals))  # what came out before the first captured sample
+        return Frame(_to_int16(signals[early:]), index + early, block.epoch, block.host_ns, block.end, maps, ends)
+
+    def _pieces(self, frames: int) -> list[tuple[int, int]]:
+        """A block is cut where the microphones are judged, so that how the stream came in blocks makes no difference."""
+        if self.health is None:
+            return [(0, frames)]
+        edges = [0, *range(self.health.wanted, frames, SECOND), frames]
+        return list(pairwise(edges))
+
+    def _signals(self, samples: NDArray[np.int16], end: int) -> _Made:
+        raw: NDArray[np.int16] = np.ascontiguousarray(samples[:, : self.microphones])
+        heard: NDArray[np.int16 | np.float32] = raw
+        played: NDArray[np.int16 | np.float32] = np.ascontiguousarray(samples[:, self.microphones :])
+        playing = bool(played.size) and int(np.abs(played.astype(np.int32)).max()) > _PLAYING
         if self._echo is not None:
-            played: NDArray[np.int16 | np.float32] = np.ascontiguousarray(samples[:, self.microphones :])
             if self._aligner is not None:
                 heard, played = self._aligner.process(heard, played)
             heard = self._echo.process(heard, played)
         maps, ends = self._directions(heard)
         signals = heard if self._beamformer is None else self._beamformer.process(heard)
-        index = block.index - self.delay_samples
-        early = min(max(self._start - index, 0), len(signals))  # what came out before the first captured sample
-        return Frame(_to_int16(signals[early:]), index + early, block.epoch, block.host_ns, block.end, maps, ends)
+        if self.health is not None and self.health.process(raw, end, playing=playing):
+            self._adapt()
+        return signals, maps, ends
 
     def _directions(self, heard: NDArray[np.int16 | np.float32]) -> tuple[NDArray[np.float32], tuple[int, ...]]:
         """The maps that these samples complete, and the capture index at which each ends."""
@@ -150,7 +210,12 @@ class Frontend:
         summed = [map_ for at, map_ in self._maps if start < at <= max(end, start + update)]
         if not summed:
             return None
-        return estimate(np.sum(summed, axis=0), self._finder.azimuths_deg, self.array)
+        return estimate(np.sum(summed, axis=0), self._finder.azimuths_deg, self._hearing)
+
+
+def _joined(made: list[_Made]) -> _Made:
+    signals, maps, ends = zip(*made, strict=True)
+    return np.concatenate(signals), np.concatenate(maps), tuple(end for some in ends for end in some)
 
 
 def _to_int16(samples: NDArray[np.int16 | np.float32]) -> NDArray[np.int16]:

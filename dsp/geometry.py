@@ -34,6 +34,10 @@ class Array:
         axis = extent.Vh[0]
         self._axis_deg = float(np.degrees(np.arctan2(axis[1], axis[0])) % 180.0) if self.is_line else 0.0
 
+    def only(self, microphones: NDArray[np.bool_]) -> "Array":
+        """The array of some of its microphones, phases as before: a wave reaches each when it did."""
+        return Array(self.positions_m[microphones] * 1000, (0.0, 0.0, 0.0))
+
     def spread(self, count: int) -> list[float]:
         """`count` azimuths: evenly over the circle, or for a line over the half plane that it can tell, ends included."""
         if not self.is_line:

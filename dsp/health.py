@@ -6,7 +6,7 @@ held against all others, so that what they share (speech, music, wind, silence) 
     dead      what the others hear in common is not in it, and it is quieter; or it stands still while the others do not
     clipped   flat tops, where the others have none and are not near full scale themselves
     noisy     in the quietest quarter it is louder than the others, and not in common with them
-    gain      in common with the others in both, and 4.5 dB or more off in both: a near talker is off in the louder half alone
+    gain      in common with the others, and 4.5 dB or more off in both parts: a near talker is off in the louder half alone
     swapped   a talker's phases fit the positions far better with two channels exchanged
 
 In common: magnitude-squared coherence from 250 to 1,500 Hz, over what a diffuse field between these positions would have. Each
@@ -31,6 +31,7 @@ LEFT_OUT = ("dead", "clipped", "noisy", "swapped")
 KINDS = (*LEFT_OUT, "gain")
 _PROVEN, _MOST = 3, 5  # seconds' balance that makes a fault, and beyond which none are counted
 _ALIKE, _UNLIKE = 0.6, 0.3  # coherence over a diffuse field's: heard in common, and not
+_NOTHING_DB = -110.0  # rounding to 16 bits leaves more: digital silence
 _GAIN_DB, _GAIN_CLEARS_DB = 4.5, 3.0
 _MIRROR_M = 0.002  # what distances may differ by
 _FITS, _BETTER = 0.3, 0.04  # share in phase; no exchange of a healthy array's channels gained over 0.023 in simulated rooms
@@ -54,6 +55,17 @@ class Fault:
     gain_db: float | None = None
     partner: int | None = None
 
+    def __str__(self) -> str:
+        """In words; microphones are counted from 0, as in the profile."""
+        said = {
+            "dead": "is dead: it hears nothing of what the others hear; left out",
+            "clipped": "is clipped while the others are not; left out",
+            "noisy": "has noise of its own; left out",
+            "swapped": f"fits better where microphone {self.partner} sits, the two channels are exchanged; left out",
+            "gain": f"is {self.gain_db or 0:+.1f} dB off the middle of the array; made up for",
+        }
+        return f"microphone {self.microphone} {said[self.kind]}"
+
 
 class Health:
     """Watches the microphones of one stream. array: their positions, two or more.
@@ -72,20 +84,19 @@ class Health:
 
     def reset(self) -> None:
         """Back to the state of a new object: nobody is accused."""
-        self._filled = 0
-        self._played = False
+        self.forget()
         self._balance: defaultdict[Key, int] = defaultdict(int)
-        self._found: dict[Key, int] = {}
+        self._found: dict[Key, tuple[int, float]] = {}  # since, and the gain then
         self._gains_db = np.zeros(self.microphones)
         self._clips_at = np.ones(self.microphones)
-        self._held[:] = 0
         self.faults: tuple[Fault, ...] = ()
         self.used: NDArray[np.bool_] = np.ones(self.microphones, bool)
         self.gains_db: NDArray[np.float64] = np.zeros(self.microphones)
 
     def forget(self) -> None:
-        """Zero the sound that is held; what was found stays."""
+        """Zero the sound that is held, and begin a new second; what was found stays."""
         self._held[:] = 0
+        self._filled, self._played = 0, False
 
     @property
     def wanted(self) -> int:
@@ -122,7 +133,7 @@ class Health:
                 self._count(key, verdict)
         for key, balance in self._balance.items():
             if balance >= _PROVEN:
-                self._found.setdefault(key, end)
+                self._found.setdefault(key, (end, round(float(self._gains_db[key[1]]), 1)))
             elif balance <= 0:
                 self._found.pop(key, None)
         self._conclude()
@@ -139,11 +150,10 @@ class Health:
     def _conclude(self) -> None:
         accused: dict[int, Fault] = {}
         for kind in KINDS:  # what is dead is not noisy as well
-            for (what, microphone, partner), since in self._found.items():
+            for (what, microphone, partner), (since, gain_db) in self._found.items():
                 for one, other in ((microphone, partner), (partner, microphone)):
                     if what == kind and one >= 0 and one not in accused:
-                        gain_db = round(float(self._gains_db[one]), 1) if kind == "gain" else None
-                        accused[one] = Fault(one, kind, since, gain_db, other if other >= 0 else None)
+                        accused[one] = Fault(one, kind, since, gain_db if kind == "gain" else None, other if other >= 0 else None)
         self.faults = tuple(accused[one] for one in sorted(accused))
         self.used = np.array([one not in accused or accused[one].kind == "gain" for one in range(self.microphones)])
         if not self.used.any():  # what is swapped hears as well as any; alone, it has no place to be wrong about
@@ -199,8 +209,10 @@ class Health:
         return _AGAINST if off_db < 5 else _SILENT
 
     def _gain(self, second: Second, microphone: int, others: NDArray[np.bool_]) -> int:
-        heard = [self._alike(second, part, microphone, others) for part in (QUIET, LOUD)] if others.any() else [(0.0, 0.0)]
-        if min(min(own, rest) for own, rest in heard) < _ALIKE:
+        if not others.any() or _middle(second.level_db[QUIET], others) < _NOTHING_DB:
+            return _SILENT
+        (own, rest), (loud_own, loud_rest) = (self._alike(second, part, microphone, others) for part in (QUIET, LOUD))
+        if min(loud_own, loud_rest) < _ALIKE or own < _UNLIKE < _ALIKE < rest:
             return _SILENT
         off_db = [float(level[microphone] - _middle(level, others)) for level in second.level_db]
         least = min(map(abs, off_db)) if off_db[QUIET] * off_db[LOUD] > 0 else 0.0

@@ -145,6 +145,8 @@ def _maps(source: FileSource, frontend: Frontend) -> Iterator[tuple[np.ndarray, 
         frame = frontend.process(block)
         if len(frame.maps):
             yield frame.maps, frame.map_ends
+    for fault in frontend.faults:
+        note(f"{source.file.path}: {fault}")
 
 
 def _talkers(source: FileSource, layout: Profile) -> list[dict[str, Any]]:
