@@ -158,6 +158,8 @@ class Frontend:
         self._expected = (block.epoch, block.end)
         made = [self._signals(samples[at:to], block.index + to) for at, to in self._pieces(len(samples))]
         signals, maps, ends = made[0] if len(made) == 1 else _joined(made)
+        while self._maps and self._maps[0][0] < block.index - _LONGEST_SPAN_S * RATE:
+            self._maps.popleft()
         index = block.index - self.delay_samples
         early = min(max(self._start - index, 0), len(signals))  # what came out before the first captured sample
         return Frame(_to_int16(signals[early:]), index + early, block.epoch, block.host_ns, block.end, maps, ends)
@@ -195,8 +197,6 @@ class Frontend:
         self._heard += len(heard)
         ends = tuple(self._start + (before + 1 + n) * update - late for n in range(len(maps)))
         self._maps.extend(zip(ends, maps, strict=True))
-        while self._maps and self._maps[0][0] < self._start + self._heard - len(heard) - _LONGEST_SPAN_S * RATE:
-            self._maps.popleft()
         return maps, ends
 
     def direction(self, start: int, end: int) -> Direction | None:

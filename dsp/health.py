@@ -1,7 +1,7 @@
 """Which microphones of an array have failed: dead, clipped, noisy, swapped, or of another gain, found while listening.
 
-Once a second the sound as it was captured is cut into frames, and into the louder half and the quietest quarter of them. A channel is
-held against all others, so that what they share (speech, music, wind, silence) accuses nobody:
+Once a second the sound as it was captured is cut into frames, and the louder half and the quietest quarter of them are looked at.
+A channel is held against all others, so that what they share (speech, music, wind, silence) accuses nobody:
 
     dead      what the others hear in common is not in it, and it is quieter; or it stands still while the others do not
     clipped   flat tops, where the others have none and are not near full scale themselves
@@ -10,9 +10,9 @@ held against all others, so that what they share (speech, music, wind, silence) 
     swapped   a talker's phases fit the positions far better with two channels exchanged
 
 In common: magnitude-squared coherence from 250 to 1,500 Hz, over what a diffuse field between these positions would have. Each
-second speaks for a fault, against it, or says nothing; three more for than against make a fault, and it takes as many to clear it.
-What cannot be told: two channels exchanged whose positions are mirrored by that in the rest (two microphones; the opposite ones of
-a square), which of two microphones is right about the gain, and anything but dead and clipped while the device plays.
+second speaks for a fault, against it, or says nothing; three more for than against make a fault, and as many clear it.
+What cannot be told: two channels exchanged whose positions are mirrored by that in the rest (two microphones; the opposite ones
+of a square), which of two microphones is right about the gain, and anything but dead and clipped while the device plays.
 """
 
 from collections import defaultdict
@@ -31,6 +31,8 @@ LEFT_OUT = ("dead", "clipped", "noisy", "swapped")
 KINDS = (*LEFT_OUT, "gain")
 _PROVEN, _MOST = 3, 5  # seconds' balance that makes a fault, and beyond which none are counted
 _ALIKE, _UNLIKE = 0.6, 0.3  # coherence over a diffuse field's: heard in common, and not
+_STEADY_DB = 3.0  # up and down of noise alone: 1 dB
+_OVERDRIVEN = 0.1  # share of samples in flat tops that no talker near one microphone makes there alone
 _NOTHING_DB = -110.0  # rounding to 16 bits leaves more: digital silence
 _GAIN_DB, _GAIN_CLEARS_DB = 4.5, 3.0
 _MIRROR_M = 0.002  # what distances may differ by
@@ -45,8 +47,8 @@ Key = tuple[str, int, int]  # kind, microphone, partner or -1
 class Fault:
     """What is wrong with a microphone.
 
-    microphone: its place in the profile, from 0. kind: dead, clipped, noisy, swapped or gain. since: capture index at which it was
-    found. gain_db: for `gain`, by how much it is louder than the middle of the array. partner: for `swapped`, with which.
+    microphone: its place in the profile, from 0. kind: dead, clipped, noisy, swapped or gain. since: capture index at which it
+    was found. gain_db: for `gain`, by how much it is louder than the middle of the array. partner: for `swapped`, with which.
     """
 
     microphone: int
@@ -71,7 +73,8 @@ class Health:
     """Watches the microphones of one stream. array: their positions, two or more.
 
     faults: what is wrong now, by microphone. used: bool (microphones,), which of them to go on with: all but those that are dead,
-    clipped, noisy or swapped; where nobody would be left, one that is swapped, or all. gains_db: (microphones,), of those whose gain is off, else 0.
+    clipped, noisy or swapped; where nobody would be left, one that is swapped, or all.
+    gains_db: (microphones,), of those whose gain is off, else 0.
     """
 
     def __init__(self, array: Array) -> None:
@@ -120,11 +123,13 @@ class Health:
 
     def _judge(self, second: Second, end: int, playing: bool) -> None:
         dead = {one: self._dead(second, one, self._others(one)) for one in range(self.microphones)}
-        silent = [one for one, verdict in dead.items() if verdict == _FOR]
-        for one, verdict in dead.items():
-            others = self._others(one, silent)
-            self._count(("dead", one, -1), verdict)
-            self._count(("clipped", one, -1), self._clipped(second, one, others))
+        unfit = [one for one, verdict in dead.items() if verdict == _FOR]
+        clipped = {one: self._clipped(second, one, self._others(one, unfit)) for one in range(self.microphones)}
+        unfit += [one for one, verdict in clipped.items() if verdict == _FOR]
+        for one in range(self.microphones):
+            others = self._others(one, unfit)
+            self._count(("dead", one, -1), dead[one])
+            self._count(("clipped", one, -1), clipped[one])
             if not playing:
                 self._count(("noisy", one, -1), self._noisy(second, one, others))
                 self._count(("gain", one, -1), self._gain(second, one, others))
@@ -138,10 +143,10 @@ class Health:
                 self._found.pop(key, None)
         self._conclude()
 
-    def _others(self, microphone: int, silent: list[int] | None = None) -> NDArray[np.bool_]:
-        """Those that a microphone is held against: all but itself that are neither accused nor silent just now."""
+    def _others(self, microphone: int, unfit: list[int] | None = None) -> NDArray[np.bool_]:
+        """Those that a microphone is held against: all but itself that are neither accused nor unfit just now."""
         others = self.used.copy()
-        others[[microphone, *(silent or [])]] = False
+        others[[microphone, *(unfit or [])]] = False
         return others
 
     def _count(self, key: Key, verdict: int) -> None:
@@ -175,7 +180,8 @@ class Health:
 
     def _steadier(self, second: Second, microphone: int, others: NDArray[np.bool_]) -> bool:
         """Of two microphones that hear nothing in common the one with the steady level is at fault; of more, the odd one."""
-        return others.sum() > 1 or second.sway_db[microphone] < _middle(second.sway_db, others)
+        sway_db = second.sway_db[microphone]
+        return bool(others.sum() > 1 or (sway_db < _STEADY_DB and _middle(second.sway_db, others) > sway_db + 2))
 
     def _dead(self, second: Second, microphone: int, others: NDArray[np.bool_]) -> int:
         if not others.any():
@@ -193,7 +199,8 @@ class Health:
             return _SILENT
         flat, peak = second.flat[microphone], second.peak[microphone]
         other_peak = _middle(second.peak, others)
-        if flat > 0.001 and flat > 4 * _middle(second.flat, others) and (other_peak < 0.45 or other_peak > 2 * peak):
+        beside = other_peak < 0.45 or other_peak > 2 * peak or flat > _OVERDRIVEN
+        if flat > 0.001 and flat > 4 * _middle(second.flat, others) and beside:
             self._clips_at[microphone] = peak
             return _FOR
         return _AGAINST if flat < 0.0002 and peak > 0.7 * self._clips_at[microphone] else _SILENT
@@ -204,7 +211,9 @@ class Health:
         own, rest = self._alike(second, QUIET, microphone, others)
         off_db = second.hiss_db[microphone] - _middle(second.hiss_db, others)
         if off_db > 8:
-            unlike = own < max(_UNLIKE, rest / 2) and self._steadier(second, microphone, others)
+            # of two that share nothing now, the quieter one may be dead, unless it hears what is louder
+            heard = others.sum() > 1 or self._alike(second, LOUD, microphone, others)[0] >= _UNLIKE
+            unlike = own < max(_UNLIKE, rest / 2) and heard
             return _FOR if unlike else _SILENT
         return _AGAINST if off_db < 5 else _SILENT
 
@@ -251,7 +260,7 @@ class Health:
 
 
 def _mirrored(array: Array) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """Of each pair those whose exchange leaves the same distances as its own, up to a mirror; none where it changes no distance."""
+    """Of each pair those whose exchange leaves the same distances as its own; none where that changes no distance."""
     distance = np.linalg.norm(array.positions_m[:, None] - array.positions_m[None], axis=-1)
     exchanged = {}
     for one, other in combinations(range(len(distance)), 2):

@@ -29,7 +29,8 @@ class Second:
     level_db: (2, channels), from 250 to 1,500 Hz, of the quietest quarter and the louder half of the frames; full scale is 0.
     hiss_db: (channels,), from 1 to 6 kHz, of the quietest quarter. sway_db: (channels,), by how much the level goes up and down.
     coherence: (2, channels, channels), magnitude squared, mean over 250 to 1,500 Hz. peak: (channels,), 0 to 1. flat: share of
-    samples in flat tops. swing: from the lowest sample to the highest, in steps of int16. phases: complex (channels, channels, bins), cross-spectra of onsets without their magnitude. strength: what they add up to.
+    samples in flat tops. swing: from the lowest sample to the highest, in steps of int16.
+    phases: complex (channels, channels, bins), cross-spectra of onsets without their magnitude. strength: what they add up to.
     """
 
     level_db: Floats
@@ -87,7 +88,8 @@ class Fit:
     def best(self, second: Second, used: NDArray[np.bool_], order: NDArray[np.int_]) -> tuple[float, NDArray[np.float64]]:
         """The share in phase in the best direction, 0 to 1, and each channel's own; `order` says which position each is at."""
         pairs = used[self._first] & used[self._second]
-        rows = np.where(pairs[:, None], second.phases[order[self._first], order[self._second]], 0).astype(np.complex64).reshape(-1)
+        phases = second.phases[order[self._first], order[self._second]]
+        rows = np.where(pairs[:, None], phases, 0).astype(np.complex64).reshape(-1)
         # by einsum and in reals: BLAS would wake its threads for it, and wait for them
         heard = np.einsum("r,rd->d", rows.real, self._cosine) + np.einsum("r,rd->d", rows.imag, self._sine)
         best = int(np.argmax(heard))

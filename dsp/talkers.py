@@ -43,9 +43,7 @@ class TalkerTracker:
     that time is the same. Talkers less than 20 degrees apart, or who cross, are not told apart: nothing but direction is used.
     """
 
-    def __init__(
-        self, array: Array, azimuths_deg: NDArray[np.floating], *, most: int = 4, memory_s: float = 10.0
-    ) -> None:
+    def __init__(self, array: Array, azimuths_deg: NDArray[np.floating], *, most: int = 4, memory_s: float = 10.0) -> None:
         self._array, self._azimuths_deg = array, azimuths_deg
         self._most, self._memory = most, round(memory_s * RATE)
         self.reset()
@@ -57,7 +55,7 @@ class TalkerTracker:
         self._numbered = 0
 
     def process(self, maps: NDArray[np.float32], ends: tuple[int, ...]) -> list[Talker]:
-        """Takes a frame's maps and their ends; those talkers who were first believed in meanwhile. `talkers` are all now known."""
+        """Takes a frame's maps and their ends; those talkers who were first believed in meanwhile; `talkers` has all."""
         new = []
         for map_, end in zip(maps, ends, strict=True):
             self.talkers = [talker for talker in self.talkers if end - talker.end <= self._memory]
