@@ -16,7 +16,7 @@ from farfield import kernels as farfield_kernels
 from reference.networks import networks
 
 LEVELS = farfield_kernels.levels()
-CLASSES = ("RealFFT", "Aligner", "EchoCanceller", "Beamformer", "DirectionFinder", "Features", "Scorer")
+CLASSES = ("RealFFT", "Aligner", "EchoCanceller", "Beamformer", "MVDR", "DirectionFinder", "Features", "Scorer")
 STUBS = Path(farfield_kernels.__file__).with_suffix(".pyi")
 
 
@@ -35,7 +35,7 @@ def test_each_level_can_be_forced(level):
     assert done.returncode == 0, done.stderr
     named, modules = done.stdout.splitlines()
     assert named == level
-    wanted = sorted(f"farfield.kernels.{level}.{m}" for m in ("align", "beam", "direction", "echo", "features", "fft", "scorer"))
+    wanted = sorted(f"farfield.kernels.{level}.{m}" for m in ("align", "beam", "direction", "echo", "features", "fft", "mvdr", "scorer"))
     assert modules.split() == wanted
 
 

@@ -102,6 +102,35 @@ class Beamformer:
 
 # --- end of beam.pyx
 
+# --- mvdr.pyx: MVDR
+class MVDR:
+    @property
+    def directions(self) -> int: ...
+    @property
+    def microphones(self) -> int: ...
+    @property
+    def hop(self) -> int: ...
+    @property
+    def delay_samples(self) -> int: ...
+    @property
+    def look(self) -> int: ...
+    @property
+    def present(self) -> bool: ...
+    def __init__(
+        self,
+        steering: NDArray[np.complex64],
+        coherence: NDArray[np.float64],
+        *,
+        forgetting: float = 0.99,
+        loading: float = 0.02,
+        deferral_hops: int = 64,
+        gated: bool = True,
+    ) -> None: ...
+    def process(self, x: NDArray[np.float32 | np.int16], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]: ...
+    def reset(self) -> None: ...
+
+# --- end of mvdr.pyx
+
 # --- direction.pyx: DirectionFinder
 class DirectionFinder:
     @property
