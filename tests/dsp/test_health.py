@@ -41,7 +41,7 @@ def test_a_healthy_array_is_never_accused(board, scene):
 def test_a_healthy_array_in_a_room_is_never_accused():
     pytest.importorskip("pyroomacoustics")
     from farfield.evaluation import talkers as rooms
-    from reference.sounds import syllables
+    from farfield.evaluation.array import syllables
 
     profile = BOARDS["6mic"]
     heard = rooms.heard(rooms.room(profile.positions, 0.4, 31), syllables(9, 1), syllables(9, 2))

@@ -12,7 +12,7 @@ from farfield.geometry import Array
 from farfield.profile import RATE, load_profile
 from farfield.talkers import TalkerTracker
 from reference import beam as reference
-from reference.sounds import syllables
+from farfield.evaluation.array import syllables
 
 CIRCLE = load_profile("respeaker-6mic")
 LINE = load_profile("respeaker-2mic")

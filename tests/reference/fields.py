@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from reference.beam import RATE, SPEED_OF_SOUND, plane_wave
-from reference.sounds import syllables
+from farfield.evaluation.array import syllables
 
 
 def int16(x):

@@ -34,26 +34,3 @@ def simple_material(**changes):
     }
     given |= changes
     return segments.Material(**{"near": [[] for _ in given["words"]], **given})
-
-
-def syllables(seconds, seed=0):
-    """Something like speech, float64, mean power about 1: bursts of noise and of buzz, 80 to 250 ms long, with pauses between."""
-    random = np.random.default_rng([seed, 9])
-    frames = int(seconds * RATE)
-    out = np.zeros(frames)
-    at = 0
-    while at < frames:
-        length, pause = (int(random.uniform(*span) * RATE) for span in ((0.08, 0.25), (0.03, 0.15)))
-        if random.random() < 0.6:
-            pitch = random.uniform(90, 250) * (1 + 0.1 * np.linspace(0, random.uniform(-1, 1), length))
-            source = 8 * np.diff(np.floor(np.cumsum(pitch) / RATE), prepend=0.0) + 0.1 * random.standard_normal(length)
-        else:
-            source = random.standard_normal(length)
-        spectrum = np.fft.rfft(source)
-        hertz = np.fft.rfftfreq(length, 1 / RATE)
-        formants = sum(1 / (1 + ((hertz - f) / 150) ** 2) for f in random.uniform([300, 900, 2200], [900, 2200, 3500]))
-        burst = np.fft.irfft(spectrum * (0.1 + formants), length) * np.hanning(length)
-        burst *= random.uniform(0.5, 1.5) / np.sqrt(np.mean(burst**2))
-        out[at : at + length] = burst[: frames - at]
-        at += length + pause
-    return out
