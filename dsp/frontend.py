@@ -62,11 +62,14 @@ class Frontend:
         self.beam_azimuths_deg: tuple[float, ...] = ()
         if self.microphones > 1 and stages != "echo":
             self.beam_azimuths_deg = azimuths_deg or tuple(self.array.spread(profile.beams))
-            self._beamformer = kernels.Beamformer(self.array.superdirective(self.beam_azimuths_deg))
+            self._hearing = self.array
+            weights = self._weights(np.ones(self.microphones, bool), np.zeros(self.microphones))
+            self._beamformer = kernels.Beamformer(weights)
         self.health: Health | None = None
         if self.microphones > 1:
-            self._finder = kernels.DirectionFinder(profile.positions_mm)
-            self.health = Health(self.array) if health else None
+            late = profile.delays_us * RATE / 1e6
+            self._finder = kernels.DirectionFinder(profile.positions_mm, delays_samples=late)
+            self.health = Health(self.array, profile.gains_db, profile.delays_us) if health else None
         held = (stage.delay_samples for stage in (self._aligner, self._echo, self._beamformer) if stage is not None)
         self.delay_samples: int = sum(held)
         self.signals: int = len(self.beam_azimuths_deg) or self.microphones
@@ -129,9 +132,15 @@ class Frontend:
         self._hearing = self.array if used.all() else self.array.only(used)
         self._finder.use(used)
         if self._beamformer is not None:
-            weights = np.zeros((self.signals, len(self.array.frequencies_hz), self.microphones), np.complex64)
-            weights[:, :, used] = self._hearing.superdirective(self.beam_azimuths_deg)
-            self._beamformer.load(weights / 10 ** (self.health.gains_db / 20).astype(np.float32))
+            self._beamformer.load(self._weights(used, self.health.gains_db))
+
+    def _weights(self, used: NDArray[np.bool_], gains_db: NDArray[np.float64]) -> NDArray[np.complex64]:
+        """Superdirective beams of the microphones in use, with their gains and delays made up for."""
+        made = np.zeros((len(self.beam_azimuths_deg), len(self.array.frequencies_hz), self.microphones), np.complex64)
+        made[:, :, used] = self._hearing.superdirective(self.beam_azimuths_deg)
+        profile = self.profile
+        early = np.exp(2j * np.pi * self.array.frequencies_hz[:, None] * profile.delays_us / 1e6)
+        return np.asarray(made * (early / 10 ** ((gains_db + profile.gains_db) / 20)).astype(np.complex64))
 
     def forget(self) -> None:
         """Zero the microphones' sound that is held beyond what has yet to leave; what was learnt of the room stays.

@@ -16,7 +16,7 @@ of a square), which of two microphones is right about the gain, and anything but
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -72,15 +72,18 @@ class Fault:
 class Health:
     """Watches the microphones of one stream. array: their positions, two or more.
 
+    gains_db, delays_us: what is known of each, which is no fault.
+
     faults: what is wrong now, by microphone. used: bool (microphones,), which of them to go on with: all but those that are dead,
     clipped, noisy or swapped; where nobody would be left, one that is swapped, or all.
     gains_db: (microphones,), of those whose gain is off, else 0.
     """
 
-    def __init__(self, array: Array) -> None:
+    def __init__(self, array: Array, gains_db: Floats | None = None, delays_us: Floats | None = None) -> None:
+        self._known_db = np.zeros(len(array.positions_m)) if gains_db is None else gains_db
         self.microphones = len(array.positions_m)
         self._expected = expected_coherence(array)
-        self._fit = Fit(array)
+        self._fit = Fit(array, delays_us)
         self._mirrored = _mirrored(array)
         self._held = np.zeros((self.microphones, SECOND), np.int16)
         self.reset()
@@ -117,7 +120,8 @@ class Health:
         if self._filled < SECOND:
             return False
         before = self.faults
-        self._judge(measured(self._held), end, self._played)
+        second = measured(self._held)
+        self._judge(replace(second, level_db=second.level_db - self._known_db), end, self._played)
         self._filled, self._played = 0, False
         return self.faults != before
 

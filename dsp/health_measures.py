@@ -75,10 +75,12 @@ def expected_coherence(array: Array) -> Floats:
 class Fit:
     """How well cross-spectra fit plane waves on an array's positions, as they are and with two of them exchanged."""
 
-    def __init__(self, array: Array) -> None:
+    def __init__(self, array: Array, delays_us: Floats | None = None) -> None:
         angles = np.radians(np.arange(0, 360, 5))
         toward = np.stack([np.cos(angles), np.sin(angles), 0 * angles])
         lead_s = array.positions_m @ toward / SPEED_OF_SOUND
+        if delays_us is not None:
+            lead_s -= delays_us[:, None] / 1e6
         hertz = np.arange(_SIZE // 2 + 1)[_PHASES] * _HZ
         self._first, self._second = np.triu_indices(len(lead_s), 1)
         phase = 2 * np.pi * hertz[:, None] * (lead_s[self._first] - lead_s[self._second])[:, None, :]

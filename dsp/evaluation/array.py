@@ -78,7 +78,7 @@ def in_rooms(
 
 
 def through_responses(profile: Profile, paths: Sequence[Path], voices: Voices, progress: Progress) -> dict[str, Any]:
-    """Each measured response in turn is the talker's, the next one the interferer's; beams look where our finder finds the talker.
+    """Each measured response in turn is the talker's, the next one the interferer's; beams look where our finder finds them.
 
     InputError: fewer than two files, another rate, or another number of channels than the profile has microphones.
     """
@@ -185,7 +185,7 @@ def _response(path: Path, channels: int) -> Sound:
 
 
 def syllables(seconds: float, seed: int) -> Sound:
-    """Bursts of noise and of buzz, 80 to 250 ms long with pauses between; float64 (frames,), mean power about 1. It is no speech."""
+    """Bursts of noise and of buzz, 80 to 250 ms long, with pauses; float64 (frames,), mean power about 1. It is no speech."""
     random = np.random.default_rng([seed, 9])
     frames = int(seconds * RATE)
     out = np.zeros(frames)

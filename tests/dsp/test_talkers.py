@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from farfield import kernels
 from farfield.direction import separation_deg
 from farfield.evaluation import talkers as rooms
+from farfield.evaluation.array import syllables
 from farfield.geometry import Array
 from farfield.profile import RATE, load_profile
 from farfield.talkers import TalkerTracker
 from reference import beam as reference
-from farfield.evaluation.array import syllables
 
 CIRCLE = load_profile("respeaker-6mic")
 LINE = load_profile("respeaker-2mic")

@@ -105,7 +105,9 @@ EXAMPLES = {
         "initial": 1.0, "repair": 1,
     },
     "Beamformer": {"weights": np.zeros((1, 257, 1), np.complex64)},
-    "DirectionFinder": {"positions_mm": np.eye(3), "lowest_hz": 300.0, "highest_hz": 7500.0, "smoothing": 0.8},
+    "DirectionFinder": {
+        "positions_mm": np.eye(3), "lowest_hz": 300.0, "highest_hz": 7500.0, "smoothing": 0.8, "delays_samples": np.zeros(3),
+    },
     "Features": {},
     "Scorer": {
         "stride": 1,

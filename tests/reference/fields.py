@@ -4,8 +4,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from reference.beam import RATE, SPEED_OF_SOUND, plane_wave
 from farfield.evaluation.array import syllables
+from reference.beam import RATE, SPEED_OF_SOUND, plane_wave
 
 
 def int16(x):

@@ -110,6 +110,7 @@ cdef class DirectionFinder:
     """SRP-PHAT maps of 16 kHz microphones, 15.6 a second, over azimuths around the circle. See the head of direction.pyx.
 
     positions_mm: float64 (microphones, 3), 2 to 16 of them. lowest_hz, highest_hz: the band. smoothing: s above.
+    delays_samples: float64 (microphones,), by how much each channel comes late, or None.
     TypeError, ValueError: another dtype or shape, positions that are not finite, an argument out of its range.
     """
 
@@ -130,11 +131,15 @@ cdef class DirectionFinder:
     cdef float *response  # even, odd: [half] each
     cdef float *scratch   # window SIZE, transforms 3 SIZE
 
-    def __cinit__(self, positions_mm, *, lowest_hz=300.0, highest_hz=7500.0, smoothing=0.8):
+    def __cinit__(self, positions_mm, *, lowest_hz=300.0, highest_hz=7500.0, smoothing=0.8, delays_samples=None):
         given = _boundary.array("positions_mm", positions_mm, np.float64, (None, 3))
         self.microphones = _boundary.count("microphones in positions_mm", len(given), 2, 16)
         if not np.isfinite(given).all() or np.abs(given).max() > 5000:
             raise ValueError("positions_mm: got values that are not finite or beyond 5,000 mm, wanted positions in mm")
+        late = np.zeros(self.microphones) if delays_samples is None else _boundary.array(
+            "delays_samples", delays_samples, np.float64, (self.microphones,))
+        if not np.isfinite(late).all() or np.abs(late).max() > HOP // 2:
+            raise ValueError(f"delays_samples: got values that are not finite or beyond {HOP // 2}, wanted delays in samples")
         low = _boundary.number("lowest_hz", lowest_hz, 50, 7900)
         high = _boundary.number("highest_hz", highest_hz, low + 100, 8000)
         self.smoothing = _boundary.number("smoothing", smoothing, 0, 0.999)
@@ -158,7 +163,7 @@ cdef class DirectionFinder:
                 or self.cross == NULL or self.table == NULL or self.response == NULL or self.scratch == NULL):
             raise MemoryError("DirectionFinder: no memory for its state")
         sine_window(self.scratch)
-        self.fill_table(given)
+        self.fill_table(given, late / RATE)
         self.reset()
 
     def __dealloc__(self):
@@ -172,7 +177,7 @@ cdef class DirectionFinder:
         free(self.response)
         free(self.scratch)
 
-    cdef fill_table(self, positions_mm):
+    cdef fill_table(self, positions_mm, late_s):
         angle = np.radians(self.azimuths_deg[: self.half])
         toward = np.stack([np.cos(angle), np.sin(angle), np.zeros(self.half)], axis=1)
         hz = (self.first + np.arange(self.bins)) * (<double> RATE / SIZE)
@@ -180,7 +185,7 @@ cdef class DirectionFinder:
         pair = 0
         for i in range(self.microphones):
             for j in range(i + 1, self.microphones):
-                lead_s = (positions_mm[i] - positions_mm[j]) @ toward.T / 1000 / SPEED_OF_SOUND
+                lead_s = (positions_mm[i] - positions_mm[j]) @ toward.T / 1000 / SPEED_OF_SOUND - late_s[i] + late_s[j]
                 phase = 2 * np.pi * hz[:, None] * lead_s
                 np.asarray(table)[pair] = np.stack([np.cos(phase), np.sin(phase)], axis=1)
                 pair += 1
