@@ -59,7 +59,7 @@ def calibrate(sound: NDArray[np.floating], positions_mm: Floats) -> Calibration:
     arrivals_s = np.stack([_arrivals_s(frame, places) for frame in frames])
     kept = _consistent(arrivals_s, places)
     if kept.sum() < _FEWEST:
-        raise InputError(f"only {kept.sum()} of {len(frames)} bursts fit the profile's positions; wanted {_FEWEST} or more: "
+        raise InputError(f"only {kept.sum()} of {len(frames)} bursts fit the profile's positions, wanted {_FEWEST} or more; "
                          "check position_mm and the channels' order, and clap at the device's height, 1 m or more away")  # fmt: skip
     delays_s, azimuths, error_s, fit_s = _fitted(arrivals_s[kept], places)
     if error_s * 1e6 > _WORST_ERROR_US:
