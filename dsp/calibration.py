@@ -59,8 +59,8 @@ def calibrate(sound: NDArray[np.floating], positions_mm: Floats) -> Calibration:
     arrivals_s = np.stack([_arrivals_s(frame, places) for frame in frames])
     kept = _consistent(arrivals_s, places)
     if kept.sum() < _FEWEST:
-        raise InputError(f"only {kept.sum()} of {len(frames)} bursts fit the profile's positions, wanted {_FEWEST} or more; "
-                         "check position_mm and the channels' order, and clap at the device's height, 1 m or more away")  # fmt: skip
+        raise InputError(f"only {kept.sum()} of {len(frames)} bursts fit the positions, wanted {_FEWEST} or more; "
+                         "check position_mm and the channels' order, and clap at the device's height, 1 m away")  # fmt: skip
     delays_s, azimuths, error_s, fit_s = _fitted(arrivals_s[kept], places)
     if error_s * 1e6 > _WORST_ERROR_US:
         raise InputError(f"the bursts come from too few directions to tell the delays (to {error_s * 1e6:.0f} microseconds, "
