@@ -1,13 +1,17 @@
 """Failed microphones: every planted fault is found and named, a healthy array is never accused, and the rest goes on."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farfield import Block, Frontend, load_profile
+from farfield.cli import main
+from farfield.cli.report import Report
 from farfield.direction import separation_deg
 from farfield.geometry import Array
 from farfield.health import SECOND, Fault, Health
@@ -232,3 +236,37 @@ def test_faults_outlive_a_gap_and_end_with_reset():
     assert frontend.faults == ()
     fresh = Frontend(profile, 0)
     assert frontend.process(Block(samples, 0)).beams.tobytes() == fresh.process(Block(samples, 0)).beams.tobytes()
+
+
+def test_detect_says_so(tmp_path, capsys):
+    """On stderr, and with each event; the exit status stays what it was."""
+    x = fields.failed(fields.talkers(BOARDS["4mic"].positions_mm, 6, 3), "deaf", 1)
+    soundfile.write(tmp_path / "mics.wav", fields.int16(x), RATE)
+    with pytest.raises(SystemExit) as left:
+        main(["detect", str(tmp_path / "mics.wav"), "--profile", "respeaker-4mic"])
+    told = capsys.readouterr()
+    assert left.value.code == 0
+    assert told.err.count("\n") == 1 and "mics.wav: microphone 1 is dead" in told.err
+
+
+class Opened:
+    name, microphones, references = "planted", 4, 0
+
+    def counts(self):
+        return {"missing_samples": 0}
+
+    def clocks(self):
+        return {}
+
+
+def test_listen_says_so_once_and_when_it_is_over(capsys):
+    gain = Fault(2, "gain", 48_000, gain_db=6.0)
+    with Report(Opened(), as_json=True) as report:
+        for faults in ((), (gain,), (gain,), (gain, Fault(3, "dead", 64_000)), (Fault(3, "dead", 64_000),)):
+            report.microphones(faults)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line["type"] == "microphone"] == [
+        {"type": "microphone", "microphone": 2, "fault": "gain", "since": 48_000, "gain_db": 6.0},
+        {"type": "microphone", "microphone": 3, "fault": "dead", "since": 64_000},
+        {"type": "microphone", "microphone": 2, "fault": None},
+    ]
