@@ -111,15 +111,13 @@ class Frontend:
             self._adapt()
 
     def _restart(self) -> None:
-        """As at a stream's beginning, but for what is known of the microphones."""
+        """As at a stream's beginning, but for what is known of the microphones: a second of sound may well have gaps for that."""
         for stage in (self._aligner, self._echo, self._beamformer, self._finder):
             if stage is not None:
                 stage.reset()
         self._hearing = self.array
-        if self.health is not None:
-            self.health.forget()
-            if self.faults:
-                self._adapt()
+        if self.faults:
+            self._adapt()
         self._expected: tuple[int, int] | None = None
         self._start = self._heard = 0
         self._maps: deque[tuple[int, NDArray[np.float32]]] = deque()

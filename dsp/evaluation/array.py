@@ -22,7 +22,8 @@ from farfield.training.clips import SUFFIXES, read
 Sound = NDArray[np.float64]
 SPEECH_S = 4.0
 ALONE_S = 3.0  # for which the interferer is heard before, where nothing is told
-_LATEST = 2_048  # samples by which a method may be late
+_LATEST, _EARLIEST = 2_048, 16  # samples by which a method may be late, or early
+_FINER = 16
 _AFTER_S = 0.02  # of the reflections that are wanted
 Progress = Callable[[str, int, int], None]
 
@@ -159,13 +160,20 @@ def _errors(off: list[float | None]) -> dict[str, float | int | None]:
 
 
 def _aligned(signal: Sound, wanted: Sound, alone: int) -> tuple[Sound, Sound]:
-    """What is left of both once the signal is moved up by what it is late, as their correlation tells."""
-    from scipy.signal import correlate
+    """Both from `alone` on, what is wanted made as late as the signal, to a sixteenth of a sample, as their correlation tells.
 
-    late = correlate(signal[alone:], wanted[alone:], method="fft")[len(wanted) - alone - 1 :][:_LATEST]
-    by = int(np.argmax(late))
-    end = len(wanted) - by
-    return signal[alone + by :], wanted[alone:end]
+    Beams hear from the array's centre, and what is wanted is heard at the first microphone: a fraction of a sample lies between.
+    """
+    signal, wanted = signal[alone:], wanted[alone:]
+    padded = 1 << int(np.ceil(np.log2(len(wanted) + _LATEST)))
+    spectrum = np.fft.rfft(wanted, padded)
+    cross = np.fft.rfft(signal, padded) * spectrum.conj()
+    correlation = np.fft.irfft(cross, _FINER * padded)
+    earliest = -_FINER * _EARLIEST
+    lags = np.concatenate([correlation[earliest:], correlation[: _FINER * _LATEST]])
+    late = (int(np.argmax(lags)) + earliest) / _FINER
+    turned = np.fft.irfft(spectrum * np.exp(-2j * np.pi * np.fft.rfftfreq(padded) * late), padded)
+    return signal, np.asarray(turned[: len(signal)])
 
 
 def _power(sound: Sound) -> float:

@@ -224,6 +224,15 @@ def test_positions_three_millimetres_off(seed):
     assert si_sdr_db(beam, wanted) > 12
 
 
+def test_in_a_stream_of_many_gaps_faults_are_found_too():
+    profile = BOARDS["4mic"]
+    samples = fields.int16(fields.failed(fields.talkers(profile.positions_mm, 6, 3), "deaf", 1))
+    frontend = Frontend(profile, 0)
+    for at in range(0, len(samples) - 4_000, 4_000):
+        frontend.process(Block(samples[at : at + 3_900], at))
+    assert [(one.microphone, one.kind) for one in frontend.faults] == [(1, "dead")]
+
+
 def test_faults_outlive_a_gap_and_end_with_reset():
     profile = BOARDS["4mic"]
     samples = fields.int16(fields.failed(fields.talkers(profile.positions_mm, 5, 3), "deaf", 1))
