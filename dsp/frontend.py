@@ -1,4 +1,4 @@
-"""From raw microphones to the signals that are scored: aligner, echo canceller, fixed beams, direction, int16."""
+"""From raw microphones to the signals that are scored: aligner, echo canceller, fixed and adaptive beams, direction, int16."""
 
 from collections import deque
 
@@ -10,8 +10,11 @@ from farfield.block import Block, Frame
 from farfield.direction import Direction, estimate
 from farfield.errors import InputError
 from farfield.profile import MOST_REFERENCES, RATE, Profile
+from farfield.quietest import Quietest
 
 STAGES = ("echo", "beam", "all")
+ADAPTIVE, MICROPHONE = "adaptive", "microphone"
+_ADAPTIVE_DIRECTIONS = 24  # that the adaptive beam tells apart
 _LONGEST_SPAN_S = 4.0  # the longest stretch over which a direction can be asked for afterwards
 
 
@@ -22,6 +25,10 @@ class Frontend:
     stages: `echo` stops before the beams, `beam` leaves the echo canceller out, `all` is both. azimuths_deg: where the
     beams look (None: the profile's number of beams, spread evenly).
     With neither references nor a second microphone the int16 samples pass through bit for bit.
+
+    What is scored are candidates, of which the best counts, as `candidates` names them: the fixed beams, by where they look;
+    where the profile says `adaptive`, a beam that cancels the noise that was there a second ago, steered to whoever is new; where
+    it says `best_microphone`, the microphone that was most quiet lately, as it is.
 
     `delay_samples` is what the stages hold back. Frames come out shifted back by it: sample `index` of a frame is what was
     captured at `index`. A gap in the stream (a jump of the index, or a new epoch) starts every stage anew.
@@ -56,9 +63,21 @@ class Frontend:
             self._beamformer = kernels.Beamformer(self.array.superdirective(self.beam_azimuths_deg))
         if self.microphones > 1:
             self._finder = kernels.DirectionFinder(profile.positions_mm)
+        self._adaptive = self._quietest = None
+        self.candidates: tuple[str, ...] = tuple(f"beam {azimuth:.0f}" for azimuth in self.beam_azimuths_deg)
+        if self._beamformer is not None and azimuths_deg is None:
+            if profile.adaptive:
+                towards = [self.array.steering_vector(azimuth) for azimuth in self.array.spread(_ADAPTIVE_DIRECTIONS)]
+                steering = np.stack(towards).astype(np.complex64)
+                self._adaptive = kernels.MVDR(steering, self.array.diffuse_coherence())
+                self.candidates += (ADAPTIVE,)
+            if profile.best_microphone:
+                self._quietest = Quietest(self.microphones, self._beamformer.delay_samples)
+                self.candidates += (MICROPHONE,)
+        self.candidates = self.candidates or tuple(f"microphone {number}" for number in range(self.microphones))
         held = (stage.delay_samples for stage in (self._aligner, self._echo, self._beamformer) if stage is not None)
         self.delay_samples: int = sum(held)
-        self.signals: int = len(self.beam_azimuths_deg) or self.microphones
+        self.signals: int = len(self.candidates)
         self.reset()
 
     @property
@@ -84,7 +103,7 @@ class Frontend:
 
     def reset(self) -> None:
         """Back to the state of a new object."""
-        for stage in (self._aligner, self._echo, self._beamformer, self._finder):
+        for stage in (self._aligner, self._echo, self._beamformer, self._adaptive, self._quietest, self._finder):
             if stage is not None:
                 stage.reset()
         self._expected: tuple[int, int] | None = None
@@ -120,6 +139,9 @@ class Frontend:
             heard = self._echo.process(heard, played)
         maps, ends = self._directions(heard)
         signals = heard if self._beamformer is None else self._beamformer.process(heard)
+        others = [stage.process(heard) for stage in (self._adaptive, self._quietest) if stage is not None]
+        if others:
+            signals = np.concatenate([signals, *others], axis=1)
         index = block.index - self.delay_samples
         early = min(max(self._start - index, 0), len(signals))  # what came out before the first captured sample
         return Frame(_to_int16(signals[early:]), index + early, block.epoch, block.host_ns, block.end, maps, ends)

@@ -27,7 +27,8 @@ class Profile:
     name, description: for people. rate: of the device's stream, in Hz; the chain works at 16,000.
     channels: how many the device delivers. microphones, references: channel numbers, from 0.
     positions_mm: (microphones, 3), x, y, z of each in the array's own coordinates.
-    beams: how many fixed beams are formed. tail_ms: length of echo path that the canceller can learn.
+    beams: how many fixed beams are formed. adaptive: whether a beam that cancels noise learnt a second before is scored too;
+    best_microphone: whether the quietest microphone is. tail_ms: length of echo path that the canceller can learn.
     align: whether the echo's delay (up to 600 ms) and the clocks' drift are found and removed. reference_late_ms: by how much a
     reference may come later than its echo, up to 50; the microphones are held back for it.
     words: the wake-word models that the device listens for.
@@ -41,6 +42,8 @@ class Profile:
     references: tuple[int, ...]
     positions: tuple[tuple[float, float, float], ...]
     beams: int = 6
+    adaptive: bool = False
+    best_microphone: bool = False
     tail_ms: int = 128
     align: bool = True
     reference_late_ms: int = 0
@@ -105,6 +108,8 @@ def _parsed(source: str, text: str) -> Profile:
         references=tuple(references),
         positions=tuple(positions),
         beams=top.whole("beams", 1, 16, default=6),
+        adaptive=top.flag("adaptive", default=False),
+        best_microphone=top.flag("best_microphone", default=False),
         tail_ms=top.whole("tail_ms", 16, 512, default=128),
         align=top.flag("align", default=True),
         reference_late_ms=top.whole("reference_late_ms", 0, 50, default=0),

@@ -63,5 +63,5 @@ def test_si_sdr_of_known_mixtures():
 
 def test_too_far_for_the_room():
     pytest.importorskip("pyroomacoustics")
-    with pytest.raises(InputError, match="distance_m: got 5"):
-        talkers.room(POSITIONS, 0.2, 1, 5.0)
+    with pytest.raises(InputError, match="distance_m: got 9"):
+        talkers.room(POSITIONS, 0.2, 1, 9.0)
