@@ -62,7 +62,7 @@ class Heard:
 def room(positions_mm: tuple[tuple[float, float, float], ...], rt60_s: float, seed: int, distance_m: float = DISTANCE_M) -> Room:
     """A place in the room for the array and two talkers, drawn from the seed; the same wherever it is made.
 
-    rt60_s: by Sabine's formula. distance_m: of the talker; the other one is DISTANCE_M away. InputError: pyroomacoustics is not installed.
+    rt60_s: by Sabine's formula. distance_m: of the talker; the other one is DISTANCE_M away. InputError: no pyroomacoustics.
     """
     try:
         import pyroomacoustics
