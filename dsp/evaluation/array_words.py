@@ -52,7 +52,8 @@ def measure(
 ) -> list[Condition]:
     """So many words in each condition, dealt over the groups' clips, rooms of three reverberation times, and noises.
 
-    `candidates` are the profile's, `beams` its fixed beams alone. The same words, rooms and noises for all that is scored. InputError: a profile with one microphone, no noise.
+    `candidates` are the profile's, `beams` its fixed beams alone. The same words, rooms and noises for all that is
+    scored. InputError: a profile with one microphone, no noise.
     """
     if len(profile.microphones) < 2:
         raise InputError(f"--profile: {profile.name!r} has one microphone; wanted one with several")
@@ -89,7 +90,8 @@ def _stream(
     while len(noise) < needed:  # what is silent for long is no noise to hear a word over
         sound = read(noises[random.integers(len(noises))]).astype(np.float64)
         sound = sound[np.abs(sound) > 1e-4]
-        noise = np.concatenate([noise, sound / max(1e-6, float(np.sqrt(np.mean(sound**2) if len(sound) else 1.0)))])
+        if len(sound):
+            noise = np.concatenate([noise, sound / np.sqrt(np.mean(sound**2))])
     where = talkers.room(profile.positions, RT60_S[random.integers(len(RT60_S))], _ROOMS_FROM + int(random.integers(_ROOMS)), distance_m)
     heard = talkers.heard(where, word, noise[:needed], ratio_db=ratio_db, alone_s=_ALONE_S, seed=int(random.integers(2**31)))
     scaled = heard.everything * min(1.0, _PEAK / np.abs(heard.everything).max())
