@@ -28,6 +28,7 @@ RT60_S = (0.2, 0.4, 0.7)
 _ALONE_S, _AFTER_S = 6.0, 1.0
 _BLOCK = 512
 _ROOMS, _ROOMS_FROM = 4, 1000  # seeds of rooms of each reverberation time and distance
+_SILENT, _MOST_CLIPS = 1e-4, 256
 _PEAK = 0.5  # of full scale, where a stream would exceed it
 
 
@@ -85,19 +86,26 @@ def _stream(
     word = read(clip).astype(np.float64)
     start, end = word_span(read(clip))
     word = np.concatenate([word, np.zeros(round(_AFTER_S * RATE))])
-    noise = np.zeros(0)
-    needed = round(_ALONE_S * RATE) + len(word)
-    while len(noise) < needed:  # what is silent for long is no noise to hear a word over
-        sound = read(noises[random.integers(len(noises))]).astype(np.float64)
-        sound = sound[np.abs(sound) > 1e-4]
-        if len(sound):
-            noise = np.concatenate([noise, sound / np.sqrt(np.mean(sound**2))])
-    where = talkers.room(profile.positions, RT60_S[random.integers(len(RT60_S))], _ROOMS_FROM + int(random.integers(_ROOMS)), distance_m)
-    heard = talkers.heard(where, word, noise[:needed], ratio_db=ratio_db, alone_s=_ALONE_S, seed=int(random.integers(2**31)))
+    noise = _noise(noises, round(_ALONE_S * RATE) + len(word), random)
+    seed = _ROOMS_FROM + int(random.integers(_ROOMS))
+    where = talkers.room(profile.positions, RT60_S[random.integers(len(RT60_S))], seed, distance_m)
+    heard = talkers.heard(where, word, noise, ratio_db=ratio_db, alone_s=_ALONE_S, seed=int(random.integers(2**31)))
     scaled = heard.everything * min(1.0, _PEAK / np.abs(heard.everything).max())
     travel = int(np.argmax(np.abs(where.early)))
     first = heard.alone + travel
     return np.rint(scaled * 32_768).astype(np.int16), first + start, first + end
+
+
+def _noise(noises: Sequence[Path], frames: int, random: np.random.Generator) -> NDArray[np.float64]:
+    """Clips one after the other, each as loud as the next, without what is silent in them. InputError: silent clips only."""
+    parts: list[NDArray[np.float64]] = []
+    for _ in range(_MOST_CLIPS):
+        sound = read(noises[random.integers(len(noises))]).astype(np.float64)
+        sound = sound[np.abs(sound) > _SILENT]
+        parts.append(sound / np.sqrt(np.mean(sound**2)) if len(sound) else sound)
+        if sum(map(len, parts)) >= frames:
+            return np.concatenate(parts)[:frames]
+    raise InputError(f"--noise: {_MOST_CLIPS} clips had not {frames / RATE:.0f} s of sound between them; wanted recorded noise")
 
 
 class _Scored:

@@ -73,7 +73,7 @@ def test_the_quietest_microphone_for_any_cutting(kind, cuts, seed):
 
 
 def test_a_noisy_a_dead_and_a_louder_microphone_are_not_the_best():
-    """Channel 0 is dead, 1 has noise of its own, 2 hears 6 dB more of everything: 3 is left. Planted: while all live, it stays."""
+    """0 is dead, 1 has noise of its own, 2 hears 6 dB more of everything: 3 is left. Planted: while all live, 0 is."""
     heard = np.tile(noise(3 * RATE, 1), (1, 4)).astype(np.int16)
     same = Quietest(4, 0)
     same.process(heard)
@@ -120,6 +120,7 @@ def test_the_adaptive_candidate_hears_a_word_s_talker_over_noise():
     ratios = []
     for signal in got.T:
         spectrum, original = np.fft.rfft(signal), np.fft.rfft(wanted)
-        coherence = np.abs(np.vdot(original, spectrum)) ** 2 / (np.vdot(original, original).real * np.vdot(spectrum, spectrum).real)
+        powers = np.vdot(original, original).real * np.vdot(spectrum, spectrum).real
+        coherence = np.abs(np.vdot(original, spectrum)) ** 2 / powers
         ratios.append(10 * np.log10(coherence / (1 - coherence)))
     assert ratios[6] > max(ratios[:6] + ratios[7:]) + 3
