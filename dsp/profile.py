@@ -1,6 +1,7 @@
 """A device's profile: which channels are microphones and references, and where the microphones sit (TOML)."""
 
 import difflib
+import json
 import math
 import tomllib
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ MOST_CHANNELS = 64
 MOST_MICROPHONES = 16
 MOST_REFERENCES = 4
 _FARTHEST_MM = 5_000.0
+_MOST_GAIN_DB, _MOST_DELAY_US = 30.0, 5_000.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Profile:
 
     name, description: for people. rate: of the device's stream, in Hz; the chain works at 16,000.
     channels: how many the device delivers. microphones, references: channel numbers, from 0.
-    positions_mm: (microphones, 3), x, y, z of each in the array's own coordinates.
+    positions_mm: (microphones, 3), x, y, z of each in the array's own coordinates. gains_db, delays_us: by how much each is
+    louder and later than the middle of the array, as `farfield calibrate` measures it; made up for in beams and direction.
     beams: how many fixed beams are formed. adaptive: whether a beam that cancels noise learnt a second before is scored too;
     best_microphone: whether the quietest microphone is. tail_ms: length of echo path that the canceller can learn.
     align: whether the echo's delay (up to 600 ms) and the clocks' drift are found and removed. reference_late_ms: by how much a
@@ -48,6 +51,18 @@ class Profile:
     align: bool = True
     reference_late_ms: int = 0
     words: tuple[str, ...] = ()
+    gains: tuple[float, ...] = ()  # of each microphone; none where nothing was measured
+    delays: tuple[float, ...] = ()
+
+    @property
+    def gains_db(self) -> NDArray[np.float64]:
+        """Gains of the microphones over the middle of the array in dB, float64 (microphones,)."""
+        return np.array(self.gains or [0.0] * len(self.microphones), np.float64)
+
+    @property
+    def delays_us(self) -> NDArray[np.float64]:
+        """Delays of the microphones after the middle of the array in microseconds, float64 (microphones,)."""
+        return np.array(self.delays or [0.0] * len(self.microphones), np.float64)
 
     @property
     def positions_mm(self) -> NDArray[np.float64]:
@@ -79,6 +94,25 @@ def load_profile(name_or_path: str | Path) -> Profile:
         raise InputError(f"{given}: cannot be read as text ({error}); wanted a TOML profile") from error
 
 
+def as_toml(profile: Profile) -> str:
+    """The profile as a file that load_profile reads."""
+    lines = [f"name = {_quoted(profile.name)}", f"description = {_quoted(profile.description)}"]
+    lines += [f"{name} = {getattr(profile, name)}" for name in ("rate", "channels", "beams", "tail_ms", "reference_late_ms")]
+    lines += [f"align = {str(profile.align).lower()}", f"words = [{', '.join(map(_quoted, profile.words))}]"]
+    rows = zip(profile.microphones, profile.positions, profile.gains_db.tolist(), profile.delays_us.tolist(), strict=True)
+    for channel, position, gain_db, delay_us in rows:
+        lines += ["", "[[microphone]]", f"channel = {channel}", f"position_mm = {list(position)}"]
+        lines += [f"gain_db = {gain_db}"] if profile.gains else []
+        lines += [f"delay_us = {delay_us}"] if profile.delays else []
+    for channel in profile.references:
+        lines += ["", "[[reference]]", f"channel = {channel}"]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _parsed(source: str, text: str) -> Profile:
     try:
         table = tomllib.loads(text)
@@ -88,11 +122,13 @@ def _parsed(source: str, text: str) -> Profile:
     top = _Fields(source, "", table)
     rate = top.whole("rate", 8_000, 192_000, default=RATE)
     channels = top.whole("channels", 1, MOST_CHANNELS)
-    microphones, positions = [], []
+    microphones, positions, gains, delays = [], [], [], []
     for number, entry in enumerate(top.tables("microphone", 1, MOST_MICROPHONES)):
         fields = _Fields(source, f"microphone[{number}].", entry)
         microphones.append(fields.whole("channel", 0, channels - 1))
         positions.append(fields.position("position_mm"))
+        gains.append(fields.number("gain_db", _MOST_GAIN_DB))
+        delays.append(fields.number("delay_us", _MOST_DELAY_US))
         fields.done()
     references = []
     for number, entry in enumerate(top.tables("reference", 0, MOST_REFERENCES)):
@@ -114,6 +150,8 @@ def _parsed(source: str, text: str) -> Profile:
         align=top.flag("align", default=True),
         reference_late_ms=top.whole("reference_late_ms", 0, 50, default=0),
         words=top.words("words"),
+        gains=tuple(gains) if any(gains) else (),
+        delays=tuple(delays) if any(delays) else (),
     )
     top.done()
     used = [*microphones, *references]
@@ -162,6 +200,12 @@ class _Fields:
         if not isinstance(value, bool):
             raise self._wrong(name, "true or false")
         return value
+
+    def number(self, name: str, most: float) -> float:
+        value = self._get(name, 0.0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= most:
+            raise self._wrong(name, f"a number within {most:g} of 0")
+        return float(value)
 
     def text(self, name: str, default: str | None = None) -> str:
         value = self._get(name, default)

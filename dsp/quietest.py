@@ -26,7 +26,14 @@ class Quietest:
         self._levels: NDArray[np.float64] = np.full((_HOPS, self._microphones), np.inf)
         self._sum: NDArray[np.float64] = np.zeros(self._microphones)
         self._taken = self._hops = 0
+        self._used: NDArray[np.bool_] = np.ones(self._microphones, bool)
         self.chosen = 0
+
+    def use(self, used: NDArray[np.bool_]) -> None:
+        """Of these microphones alone, bool (microphones,), one or more, until the next call or reset."""
+        self._used = used.copy()
+        if not used[self.chosen]:
+            self.chosen = int(np.argmax(used))
 
     def process(self, heard: NDArray[np.int16 | np.float32]) -> NDArray[np.float32]:
         """The chosen microphone, float32 (frames, 1), full scale 1, of int16 or float32 (frames, microphones)."""
@@ -53,7 +60,7 @@ class Quietest:
         self._taken = 0
         self._sum = np.zeros(self._microphones)
         floor = self._levels.min(axis=0)
-        floor = np.where(floor > _DEAD, floor, np.inf)
+        floor = np.where((floor > _DEAD) & self._used, floor, np.inf)
         best = int(np.argmin(floor))
-        if np.isinf(floor[self.chosen]) or floor[best] < _CLEARLY * floor[self.chosen]:
+        if floor[best] < _CLEARLY * floor[self.chosen] or (np.isinf(floor[self.chosen]) and np.isfinite(floor[best])):
             self.chosen = best

@@ -79,7 +79,7 @@ def evaluate(
 ) -> None:
     """Measure a wake-word model on a labelled stream: misses against false accepts an hour, and latency.
 
-    `farfield eval echo DIR` measures the echo canceller instead.
+    `farfield eval echo DIR` measures the echo canceller instead, `farfield eval array` a microphone array.
 
     A word counts once, as a hit if a decision falls between its start and 0.5 s after its end; every other decision is a
     false accept. Clips of people whose voices trained the model measure nothing. Intervals are over clips: one that is heard

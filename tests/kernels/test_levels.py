@@ -109,7 +109,9 @@ EXAMPLES = {
         "steering": np.ones((1, 257, 2), np.complex64), "coherence": np.tile(np.eye(2), (257, 1, 1)), "forgetting": 0.9,
         "loading": 0.1, "deferral_hops": 4, "gated": False,
     },
-    "DirectionFinder": {"positions_mm": np.eye(3), "lowest_hz": 300.0, "highest_hz": 6800.0, "smoothing": 0.8},
+    "DirectionFinder": {
+        "positions_mm": np.eye(3), "lowest_hz": 300.0, "highest_hz": 7500.0, "smoothing": 0.8, "delays_samples": np.zeros(3),
+    },
     "Features": {},
     "Scorer": {
         "stride": 1,
