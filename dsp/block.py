@@ -62,6 +62,7 @@ class WakeEvent:
     epoch, host_ns: of the block that completed the decision.
     second_look: the probability by which the second look agreed; None without one.
     owner: how probably it is the owner's voice; None where nobody asked.
+    candidate: column of the frame's beams that decided, as `Frontend.candidates` names them; None where there is one.
     """
 
     word: str
@@ -76,6 +77,7 @@ class WakeEvent:
     ambiguous_deg: float | None = None
     second_look: float | None = None
     owner: float | None = None
+    candidate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

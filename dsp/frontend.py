@@ -1,4 +1,4 @@
-"""From raw microphones to the signals that are scored: health, aligner, echo canceller, fixed beams, direction, int16."""
+"""From raw microphones to what is scored: health, aligner, echo canceller, fixed and adaptive beams, direction, int16."""
 
 from collections import deque
 from itertools import pairwise
@@ -12,8 +12,11 @@ from farfield.direction import Direction, estimate
 from farfield.errors import InputError
 from farfield.health import SECOND, Fault, Health
 from farfield.profile import MOST_REFERENCES, RATE, Profile
+from farfield.quietest import Quietest
 
 STAGES = ("echo", "beam", "all")
+ADAPTIVE, MICROPHONE = "adaptive", "microphone"
+_ADAPTIVE_DIRECTIONS = 24  # that the adaptive beam tells apart
 _PLAYING = 33  # of a reference, -60 dB of full scale: the loudspeaker is heard
 _LONGEST_SPAN_S = 4.0  # the longest stretch over which a direction can be asked for afterwards
 
@@ -30,6 +33,10 @@ class Frontend:
     With neither references nor a second microphone the int16 samples pass through bit for bit.
     health: whether several microphones are watched; those that have failed, `faults`, are then left out of beams and direction,
     and a gain that is off is made up for. While nothing is found, that changes nothing.
+
+    What is scored are candidates, of which the best counts, as `candidates` names them: the fixed beams, by where they look;
+    where the profile says `adaptive`, a beam that cancels the noise that was there a second ago, steered to whoever is new; where
+    it says `best_microphone`, the microphone that was most quiet lately, as it is.
 
     `delay_samples` is what the stages hold back. Frames come out shifted back by it: sample `index` of a frame is what was
     captured at `index`. A gap in the stream (a jump of the index, or a new epoch) starts every stage anew; faults stay known.
@@ -67,12 +74,23 @@ class Frontend:
             self._beamformer = kernels.Beamformer(weights)
         self.health: Health | None = None
         if self.microphones > 1:
-            late = profile.delays_us * RATE / 1e6
-            self._finder = kernels.DirectionFinder(profile.positions_mm, delays_samples=late)
+            delays_samples = profile.delays_us * RATE / 1e6
+            self._finder = kernels.DirectionFinder(profile.positions_mm, delays_samples=delays_samples)
             self.health = Health(self.array, profile.gains_db, profile.delays_us) if health else None
+        self._adaptive: kernels.MVDR | None = None
+        self._quietest: Quietest | None = None
+        self.candidates: tuple[str, ...] = tuple(f"beam {azimuth:.0f}" for azimuth in self.beam_azimuths_deg)
+        if self._beamformer is not None and azimuths_deg is None:
+            if profile.adaptive:
+                self._adaptive = self._steered(np.ones(self.microphones, bool), np.zeros(self.microphones))
+                self.candidates += (ADAPTIVE,)
+            if profile.best_microphone:
+                self._quietest = Quietest(self.microphones, self._beamformer.delay_samples)
+                self.candidates += (MICROPHONE,)
+        self.candidates = self.candidates or tuple(f"microphone {number}" for number in range(self.microphones))
         held = (stage.delay_samples for stage in (self._aligner, self._echo, self._beamformer) if stage is not None)
         self.delay_samples: int = sum(held)
-        self.signals: int = len(self.beam_azimuths_deg) or self.microphones
+        self.signals: int = len(self.candidates)
         self.reset()
 
     @property
@@ -112,7 +130,7 @@ class Frontend:
 
     def _restart(self) -> None:
         """As at a stream's beginning, but for what is known of the microphones: a second of sound may well have gaps for that."""
-        for stage in (self._aligner, self._echo, self._beamformer, self._finder):
+        for stage in (self._aligner, self._echo, self._beamformer, self._adaptive, self._quietest, self._finder):
             if stage is not None:
                 stage.reset()
         self._hearing = self.array
@@ -131,6 +149,10 @@ class Frontend:
         self._finder.use(used)
         if self._beamformer is not None:
             self._beamformer.load(self._weights(used, self.health.gains_db))
+        if ADAPTIVE in self.candidates:
+            self._adaptive = self._steered(used, self.health.gains_db) if used.sum() > 1 else None
+        if self._quietest is not None:
+            self._quietest.use(used)
 
     def _weights(self, used: NDArray[np.bool_], gains_db: NDArray[np.float64]) -> NDArray[np.complex64]:
         """Superdirective beams of the microphones in use, with their gains and delays made up for."""
@@ -139,6 +161,22 @@ class Frontend:
         profile = self.profile
         early = np.exp(2j * np.pi * self.array.frequencies_hz[:, None] * profile.delays_us / 1e6)
         return np.asarray(made * (early / 10 ** ((gains_db + profile.gains_db) / 20)).astype(np.complex64))
+
+    def _steered(self, used: NDArray[np.bool_], gains_db: NDArray[np.float64]) -> kernels.MVDR:
+        """An adaptive beam of the microphones in use, which knows their gains and delays."""
+        towards = [self._hearing.steering_vector(azimuth) for azimuth in self.array.spread(_ADAPTIVE_DIRECTIONS)]
+        late = np.exp(-2j * np.pi * self.array.frequencies_hz[:, None] * self.profile.delays_us / 1e6)
+        gain = np.clip(10 ** ((gains_db + self.profile.gains_db) / 20), 0.5, 2.0)
+        steering = np.stack(towards) * (gain * late)[:, used] * (1 - 1e-6)  # rounding may not carry it over 2
+        coherence = np.ascontiguousarray(self._hearing.diffuse_coherence())
+        self._columns = used.copy()
+        return kernels.MVDR(steering.astype(np.complex64), coherence)
+
+    def _cancelled(self, heard: NDArray[np.int16 | np.float32]) -> NDArray[np.float32]:
+        """The adaptive candidate; silence where fewer than two microphones are left."""
+        if self._adaptive is None:
+            return np.zeros((len(heard), 1), np.float32)
+        return self._adaptive.process(heard if self._columns.all() else np.ascontiguousarray(heard[:, self._columns]))
 
     def forget(self) -> None:
         """Zero the microphones' sound that is held beyond what has yet to leave; what was learnt of the room stays.
@@ -189,6 +227,13 @@ class Frontend:
             heard = self._echo.process(heard, played)
         maps, ends = self._directions(heard)
         signals = heard if self._beamformer is None else self._beamformer.process(heard)
+        others = []
+        if ADAPTIVE in self.candidates:
+            others.append(self._cancelled(heard))
+        if self._quietest is not None:
+            others.append(self._quietest.process(heard))
+        if others:
+            signals = np.concatenate([signals, *others], axis=1)
         if self.health is not None and self.health.process(raw, end, playing=playing):
             self._adapt()
         return signals, maps, ends

@@ -5,6 +5,7 @@ import json
 import math
 import tomllib
 from dataclasses import dataclass
+from dataclasses import fields as fields_of
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ class Profile:
     channels: how many the device delivers. microphones, references: channel numbers, from 0.
     positions_mm: (microphones, 3), x, y, z of each in the array's own coordinates. gains_db, delays_us: by how much each is
     louder and later than the middle of the array, as `farfield calibrate` measures it; made up for in beams and direction.
-    beams: how many fixed beams are formed. tail_ms: length of echo path that the canceller can learn.
+    beams: how many fixed beams are formed. adaptive: whether a beam that cancels noise learnt a second before is scored too;
+    best_microphone: whether the quietest microphone is. tail_ms: length of echo path that the canceller can learn.
     align: whether the echo's delay (up to 600 ms) and the clocks' drift are found and removed. reference_late_ms: by how much a
     reference may come later than its echo, up to 50; the microphones are held back for it.
     words: the wake-word models that the device listens for.
@@ -44,6 +46,8 @@ class Profile:
     references: tuple[int, ...]
     positions: tuple[tuple[float, float, float], ...]
     beams: int = 6
+    adaptive: bool = False
+    best_microphone: bool = False
     tail_ms: int = 128
     align: bool = True
     reference_late_ms: int = 0
@@ -93,9 +97,13 @@ def load_profile(name_or_path: str | Path) -> Profile:
 
 def as_toml(profile: Profile) -> str:
     """The profile as a file that load_profile reads."""
-    lines = [f"name = {_quoted(profile.name)}", f"description = {_quoted(profile.description)}"]
-    lines += [f"{name} = {getattr(profile, name)}" for name in ("rate", "channels", "beams", "tail_ms", "reference_late_ms")]
-    lines += [f"align = {str(profile.align).lower()}", f"words = [{', '.join(map(_quoted, profile.words))}]"]
+    lines = []
+    for field in fields_of(profile):
+        value = getattr(profile, field.name)
+        if field.name == "words":
+            lines.append(f"words = [{', '.join(map(_quoted, value))}]")
+        elif not isinstance(value, tuple):  # json writes texts, whole numbers and flags as TOML does
+            lines.append(f"{field.name} = {_quoted(value) if isinstance(value, str) else json.dumps(value)}")
     rows = zip(profile.microphones, profile.positions, profile.gains_db.tolist(), profile.delays_us.tolist(), strict=True)
     for channel, position, gain_db, delay_us in rows:
         lines += ["", "[[microphone]]", f"channel = {channel}", f"position_mm = {list(position)}"]
@@ -141,6 +149,8 @@ def _parsed(source: str, text: str) -> Profile:
         references=tuple(references),
         positions=tuple(positions),
         beams=top.whole("beams", 1, 16, default=6),
+        adaptive=top.flag("adaptive", default=False),
+        best_microphone=top.flag("best_microphone", default=False),
         tail_ms=top.whole("tail_ms", 16, 512, default=128),
         align=top.flag("align", default=True),
         reference_late_ms=top.whole("reference_late_ms", 0, 50, default=0),

@@ -17,6 +17,7 @@ from farfield.cli.devices import devices
 from farfield.cli.enhance import enhance, locate
 from farfield.cli.eval import evaluate
 from farfield.cli.eval_array import evaluate_array
+from farfield.cli.eval_array_words import evaluate_array_words
 from farfield.cli.eval_echo import evaluate_echo
 from farfield.cli.listen import listen
 from farfield.cli.models import models
@@ -30,11 +31,13 @@ WRONG_USE, INTERRUPTED = 2, 130
 
 
 class _Commands(click.Group):
-    """`eval` measures a model, unless what it is to measure is called echo or array."""
+    """`eval` measures a model, unless what it is to measure is called echo, array or array-words."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args[:2] == ["eval", "echo"]:
             return "eval echo", evaluate_echo, args[2:]
+        if args[:2] == ["eval", "array-words"]:
+            return "eval array-words", evaluate_array_words, args[2:]
         if args[:2] == ["eval", "array"]:
             return "eval array", evaluate_array, args[2:]
         return super().resolve_command(ctx, args)

@@ -101,7 +101,7 @@ def evaluate(
     if any(room.startswith("sim:") for room in rooms):
         need("pyroomacoustics", "pyroomacoustics", "eval")
     conditions = Conditions(snr_db or (10.0,), peak_dbfs, speech_share, tuple(places.rooms(rooms, seed)))
-    sounds = [_sounds(folders) for folders in (positives, negatives, noise)]
+    sounds = [sounds_in(folders) for folders in (positives, negatives, noise)]
     if cross_validated is None:
         groups = [HeldOut(load_model(model, second_look=second_look), *(tuple(path for _, path in group) for group in sounds))]
     else:
@@ -140,7 +140,7 @@ def evaluate(
         print(f"{kept} clips of misses and false accepts: {clips}")
 
 
-def _sounds(folders: tuple[Path, ...]) -> list[tuple[Path, Path]]:
+def sounds_in(folders: tuple[Path, ...]) -> list[tuple[Path, Path]]:
     """The folders' sound files, each with its folder."""
     from farfield.training.clips import SUFFIXES
 

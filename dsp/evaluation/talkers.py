@@ -21,8 +21,9 @@ DISTANCE_M = 1.7
 APART_DEG = (60.0, 180.0)
 SENSOR_NOISE_DB = -30.0
 EARLY_S = 0.02
-_CENTRAL_M = 2.0  # of the array from every wall, or more
-_FROM_WALL_M = 0.3  # of a talker
+_CENTRAL_M = 2.0  # of the array from every wall, or more, where the talker is near
+_FROM_WALL_M = 0.3  # of a talker, and of the array where he is far
+_FAR_M = 2.0
 _HEIGHT_M = 0.9  # of the array, and of somebody who sits
 _HIGHEST_ORDER = 60  # of reflections: what more would add is below the tail that is there
 
@@ -61,7 +62,7 @@ class Heard:
 def room(positions_mm: tuple[tuple[float, float, float], ...], rt60_s: float, seed: int, distance_m: float = DISTANCE_M) -> Room:
     """A place in the room for the array and two talkers, drawn from the seed; the same wherever it is made.
 
-    rt60_s: by Sabine's formula. InputError: pyroomacoustics is not installed.
+    rt60_s: by Sabine's formula. distance_m: of the talker; the other one is DISTANCE_M away. InputError: no pyroomacoustics.
     """
     try:
         import pyroomacoustics
@@ -74,8 +75,8 @@ def room(positions_mm: tuple[tuple[float, float, float], ...], rt60_s: float, se
     absorption, order = pyroomacoustics.inverse_sabine(rt60_s, SIZE_M)
     walls = pyroomacoustics.Material(absorption)
     made = pyroomacoustics.ShoeBox(SIZE_M, fs=RATE, materials=walls, max_order=min(int(order), _HIGHEST_ORDER))
-    for azimuth in (talker_deg, interferer_deg):
-        made.add_source(_place(centre, azimuth, distance_m))
+    for azimuth, away in ((talker_deg, distance_m), (interferer_deg, DISTANCE_M)):
+        made.add_source(_place(centre, azimuth, away))
     made.add_microphone((centre + positions_m).T)
     made.compute_rir()
     lead = pyroomacoustics.constants.get("frac_delay_length") // 2  # of the filters for fractional delays
@@ -87,13 +88,15 @@ def room(positions_mm: tuple[tuple[float, float, float], ...], rt60_s: float, se
 
 
 def _places(random: np.random.Generator, distance_m: float) -> tuple[Sound, float, float]:
-    """The array's centre, and the azimuths of two talkers that far from it. InputError: so far that none fit."""
+    """The array's centre, and the azimuths of two talkers, the first that far from it. InputError: so far that none fit."""
     size = np.array(SIZE_M[:2])
+    margin = _CENTRAL_M if distance_m < _FAR_M else _FROM_WALL_M
     for _ in range(1_000):
-        centre = np.array([*random.uniform(_CENTRAL_M, size - _CENTRAL_M), _HEIGHT_M])
+        centre = np.array([*random.uniform(margin, size - margin), _HEIGHT_M])
         talker_deg = random.uniform(0, 360)
         interferer_deg = (talker_deg + random.choice([-1, 1]) * random.uniform(*APART_DEG)) % 360
-        places = np.array([_place(centre, azimuth, distance_m)[:2] for azimuth in (talker_deg, interferer_deg)])
+        places = np.array([_place(centre, azimuth, away)[:2]
+                           for azimuth, away in ((talker_deg, distance_m), (interferer_deg, DISTANCE_M))])  # fmt: skip
         if (places > _FROM_WALL_M).all() and (places < size - _FROM_WALL_M).all():
             return centre, talker_deg, interferer_deg
     raise InputError(f"distance_m: got {distance_m:g}, wanted so near that two talkers fit into {SIZE_M[0]:g} x {SIZE_M[1]:g} m")

@@ -5,7 +5,7 @@ import numpy as np
 from reference.beam import HOP, SIZE, WINDOW, spectra
 
 FIRST, STOP, STEP = 10, 202, 2  # bins that are searched
-START, WARM = 8, 128  # hops
+START, WARM = 8, 192  # hops
 RAMP, LEAST = (0.2, 0.35), 0.1
 SMOOTHING, LOUDEST, PRESENT, LINGER, PATIENCE = 0.96, 30.0, 0.26, 20, 250
 NEAR, KNOWN, SURE = 0.5, 0.5, 0.05

@@ -52,7 +52,7 @@ cdef enum:
     FIRST = 10      # of the bins that are searched
     EVERY = 2
     START = 8       # hops over which the noise's level is taken before it is learnt
-    WARM = 128      # hops before somebody can be new
+    WARM = 192      # hops before somebody can be new
     LINGER = 20     # hops for which a newcomer is thought to be there still
     PATIENCE = 250  # hops of presence after which he is noise
 
