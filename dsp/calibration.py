@@ -111,7 +111,7 @@ def _arrivals_s(frame: Floats, places: Floats) -> Floats:
             late = (int(np.argmax(near)) - reach) / _FINER / RATE
             sums[i] += late
             sums[j] -= late
-    return sums / count  # the least-squares solution of all pairs
+    return np.asarray(sums / count)  # the least-squares solution of all pairs
 
 
 def _consistent(arrivals_s: Floats, places: Floats) -> NDArray[np.bool_]:

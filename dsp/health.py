@@ -280,5 +280,5 @@ def _mirrored(array: Array) -> dict[tuple[int, int], list[tuple[int, int]]]:
 
 def _middle(values: Floats, of: NDArray[np.bool_]) -> float:
     """The median of those of them."""
-    chosen = sorted(values[of].tolist())
+    chosen: list[float] = sorted(values[of].tolist())
     return (chosen[(len(chosen) - 1) // 2] + chosen[len(chosen) // 2]) / 2

@@ -33,7 +33,9 @@ class Scene:
 class Method(Protocol):
     """A way from the microphones to one signal. A new one need but be put into `methods`."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in the table."""
 
     def signal(self, scene: Scene) -> Sound:
         """(frames,), later than the microphones by up to 2,048 samples."""
@@ -69,7 +71,7 @@ class Fixed:
 
     def weights(self, scene: Scene) -> Weights:
         design = scene.array.superdirective if self.superdirective else scene.array.delay_and_sum
-        return design([scene.talker_deg])[0]
+        return np.asarray(design([scene.talker_deg])[0])
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class GivenNoise:
         covariance += _LOADING * np.trace(covariance, axis1=1, axis2=2).real[:, None, None] / count * np.eye(count)
         d = scene.array.steering_vector(scene.talker_deg)
         solved = np.linalg.solve(covariance, d[..., None])[..., 0]
-        return np.conj(solved / np.sum(np.conj(d) * solved, axis=-1, keepdims=True)).astype(np.complex64)
+        return np.asarray(np.conj(solved / np.sum(np.conj(d) * solved, axis=-1, keepdims=True)), np.complex64)
 
 
 @dataclass(frozen=True)
