@@ -35,7 +35,8 @@ class Frame:
     index: position of the first frame on the capture clock; the front end's delay is taken out.
     epoch, host_ns: those of the block that completed the frame.
     consumed: index after the last capture frame that had been heard when this frame left.
-    maps: float32 (updates, directions): the SRP-PHAT maps completed meanwhile; no rows for a single microphone.
+    maps: float32 (updates, directions + 1): the SRP-PHAT maps completed meanwhile, and at the end of each what a plane wave
+    would have in its direction; no rows for a single microphone.
     map_ends: index after the last capture frame of each of those maps.
     """
 
@@ -61,6 +62,7 @@ class WakeEvent:
     epoch, host_ns: of the block that completed the decision.
     second_look: the probability by which the second look agreed; None without one.
     owner: how probably it is the owner's voice; None where nobody asked.
+    candidate: column of the frame's beams that decided, as `Frontend.candidates` names them; None where there is one.
     """
 
     word: str
@@ -75,6 +77,7 @@ class WakeEvent:
     ambiguous_deg: float | None = None
     second_look: float | None = None
     owner: float | None = None
+    candidate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,35 +146,36 @@ class Detector:
                 return None
             self._armed = False
             self._opened = index
-        look = self._look(n)
+        look, candidate = self._look(n)
         score = p if look.second_look is None else look.second_look  # what decides
         if look.passed:
             self._candidate = None
-            return self._event(frame, index, score, look)
+            return self._event(frame, index, score, look, candidate)
         self._candidate = Rejected(self.model.word, score, index, frame.epoch, look.second_look, look.owner)
         if look.agreed or index + self._step_samples > self._opened + LOOKING_SAMPLES:
             self._give_up(index)
         return None
 
-    def _look(self, n: int) -> Look:
-        """The best look at any of the signals that open a candidate at the call's step `n`."""
+    def _look(self, n: int) -> tuple[Look, int]:
+        """The best look at any of the signals that open a candidate at the call's step `n`, and which signal that is."""
         if self._verifier is None:
-            return _UNASKED
+            return _UNASKED, int(np.argmax(self._of_signals[:, n]))
         frames = self.model.stride * (self._taken - self._of_signals.shape[1] + n + 1)
         exceeding = np.flatnonzero(self._of_signals[:, n] > self.opens_above).tolist()
-        looks = [self._verifier.look(self._histories[signal].until(frames)) for signal in exceeding]
-        return max(looks, key=lambda look: (look.passed, look.agreed, look.second_look or 0.0))
+        looks = [(self._verifier.look(self._histories[signal].until(frames)), signal) for signal in exceeding]
+        return max(looks, key=lambda found: (found[0].passed, found[0].agreed, found[0].second_look or 0.0))
 
     def _give_up(self, index: int) -> None:
         if self._candidate is not None:
             self.rejected.append(replace(self._candidate, given_up=index))
             self._candidate = None
 
-    def _event(self, frame: Frame, index: int, score: float, look: Look) -> WakeEvent:
+    def _event(self, frame: Frame, index: int, score: float, look: Look, candidate: int) -> WakeEvent:
         self._quiet_until = index + self.model.refractory_ms * RATE // 1000
         # The word ends where it did when the first network found it, however long the others took to agree.
         end = max(self._opened - self.model.end_lag_ms * RATE // 1000, self._start)
         start = max(end - self.model.word_ms * RATE // 1000, self._start)
         return WakeEvent(
-            self.model.word, score, start, end, index, frame.epoch, frame.host_ns, second_look=look.second_look, owner=look.owner
-        )
+            self.model.word, score, start, end, index, frame.epoch, frame.host_ns, second_look=look.second_look, owner=look.owner,
+            candidate=candidate if self.signals > 1 else None,
+        )  # fmt: skip

@@ -1,6 +1,7 @@
-"""From raw microphones to the signals that are scored: aligner, echo canceller, fixed beams, direction, int16."""
+"""From raw microphones to what is scored: health, aligner, echo canceller, fixed and adaptive beams, direction, int16."""
 
 from collections import deque
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +10,20 @@ from farfield import geometry, kernels
 from farfield.block import Block, Frame
 from farfield.direction import Direction, estimate
 from farfield.errors import InputError
+from farfield.health import SECOND, Fault, Health
 from farfield.profile import MOST_REFERENCES, RATE, Profile
+from farfield.quietest import Quietest
 
 STAGES = ("echo", "beam", "all")
+ADAPTIVE, MICROPHONE = "adaptive", "microphone"
+_ADAPTIVE_DIRECTIONS = 24  # that the adaptive beam tells apart
+_PLAYING = 33  # of a reference, -60 dB of full scale: the loudspeaker is heard
 _LONGEST_SPAN_S = 4.0  # the longest stretch over which a direction can be asked for afterwards
 _BEFORE_S, _LEAST_BEFORE_S = 2.0, 0.5  # by which a direction is told from what was there already
 _LEAST_RISEN = 0.15  # of the peak: where less has come, it is the same sound that goes on
+
+
+_Made = tuple[NDArray[np.int16 | np.float32], NDArray[np.float32], tuple[int, ...]]  # signals, maps, ends
 
 
 class Frontend:
@@ -24,9 +33,15 @@ class Frontend:
     stages: `echo` stops before the beams, `beam` leaves the echo canceller out, `all` is both. azimuths_deg: where the
     beams look (None: the profile's number of beams, spread evenly).
     With neither references nor a second microphone the int16 samples pass through bit for bit.
+    health: whether several microphones are watched; those that have failed, `faults`, are then left out of beams and direction,
+    and a gain that is off is made up for. While nothing is found, that changes nothing.
+
+    What is scored are candidates, of which the best counts, as `candidates` names them: the fixed beams, by where they look;
+    where the profile says `adaptive`, a beam that cancels the noise that was there a second ago, steered to whoever is new; where
+    it says `best_microphone`, the microphone that was most quiet lately, as it is.
 
     `delay_samples` is what the stages hold back. Frames come out shifted back by it: sample `index` of a frame is what was
-    captured at `index`. A gap in the stream (a jump of the index, or a new epoch) starts every stage anew.
+    captured at `index`. A gap in the stream (a jump of the index, or a new epoch) starts every stage anew; faults stay known.
     """
 
     def __init__(
@@ -36,6 +51,7 @@ class Frontend:
         *,
         stages: str = "all",
         azimuths_deg: tuple[float, ...] | None = None,
+        health: bool = True,
     ) -> None:
         if stages not in STAGES:
             raise InputError(f"stages: got {stages!r}, wanted one of {', '.join(STAGES)}")
@@ -55,12 +71,28 @@ class Frontend:
         self.beam_azimuths_deg: tuple[float, ...] = ()
         if self.microphones > 1 and stages != "echo":
             self.beam_azimuths_deg = azimuths_deg or tuple(self.array.spread(profile.beams))
-            self._beamformer = kernels.Beamformer(self.array.superdirective(self.beam_azimuths_deg))
+            self._hearing = self.array
+            weights = self._weights(np.ones(self.microphones, bool), np.zeros(self.microphones))
+            self._beamformer = kernels.Beamformer(weights)
+        self.health: Health | None = None
         if self.microphones > 1:
-            self._finder = kernels.DirectionFinder(profile.positions_mm)
+            delays_samples = profile.delays_us * RATE / 1e6
+            self._finder = kernels.DirectionFinder(profile.positions_mm, delays_samples=delays_samples)
+            self.health = Health(self.array, profile.gains_db, profile.delays_us) if health else None
+        self._adaptive: kernels.MVDR | None = None
+        self._quietest: Quietest | None = None
+        self.candidates: tuple[str, ...] = tuple(f"beam {azimuth:.0f}" for azimuth in self.beam_azimuths_deg)
+        if self._beamformer is not None and azimuths_deg is None:
+            if profile.adaptive:
+                self._adaptive = self._steered(np.ones(self.microphones, bool), np.zeros(self.microphones))
+                self.candidates += (ADAPTIVE,)
+            if profile.best_microphone:
+                self._quietest = Quietest(self.microphones, self._beamformer.delay_samples)
+                self.candidates += (MICROPHONE,)
+        self.candidates = self.candidates or tuple(f"microphone {number}" for number in range(self.microphones))
         held = (stage.delay_samples for stage in (self._aligner, self._echo, self._beamformer) if stage is not None)
         self.delay_samples: int = sum(held)
-        self.signals: int = len(self.beam_azimuths_deg) or self.microphones
+        self.signals: int = len(self.candidates)
         self.reset()
 
     @property
@@ -84,14 +116,69 @@ class Frontend:
         """The grid of a frame's maps, over the circle; None for a single microphone."""
         return None if self._finder is None else self._finder.azimuths_deg
 
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What is wrong with the microphones, as far as it has been found."""
+        return () if self.health is None else self.health.faults
+
     def reset(self) -> None:
         """Back to the state of a new object."""
-        for stage in (self._aligner, self._echo, self._beamformer, self._finder):
+        failed = bool(self.faults)
+        if self.health is not None:
+            self.health.reset()
+        self._restart()
+        if failed:
+            self._adapt()
+
+    def _restart(self) -> None:
+        """As at a stream's beginning, but for what is known of the microphones: a second of sound may well have gaps for that."""
+        for stage in (self._aligner, self._echo, self._beamformer, self._adaptive, self._quietest, self._finder):
             if stage is not None:
                 stage.reset()
+        self._hearing = self.array
+        if self.faults:
+            self._adapt()
         self._expected: tuple[int, int] | None = None
         self._start = self._heard = 0
         self._maps: deque[tuple[int, NDArray[np.float32]]] = deque()
+
+    def _adapt(self) -> None:
+        """Beams and direction go on with the microphones that are left."""
+        if self.health is None or self._finder is None:
+            return
+        used = self.health.used
+        self._hearing = self.array if used.all() else self.array.only(used)
+        self._finder.use(used)
+        if self._beamformer is not None:
+            self._beamformer.load(self._weights(used, self.health.gains_db))
+        if ADAPTIVE in self.candidates:
+            self._adaptive = self._steered(used, self.health.gains_db) if used.sum() > 1 else None
+        if self._quietest is not None:
+            self._quietest.use(used)
+
+    def _weights(self, used: NDArray[np.bool_], gains_db: NDArray[np.float64]) -> NDArray[np.complex64]:
+        """Superdirective beams of the microphones in use, with their gains and delays made up for."""
+        made = np.zeros((len(self.beam_azimuths_deg), len(self.array.frequencies_hz), self.microphones), np.complex64)
+        made[:, :, used] = self._hearing.superdirective(self.beam_azimuths_deg)
+        profile = self.profile
+        early = np.exp(2j * np.pi * self.array.frequencies_hz[:, None] * profile.delays_us / 1e6)
+        return np.asarray(made * (early / 10 ** ((gains_db + profile.gains_db) / 20)).astype(np.complex64))
+
+    def _steered(self, used: NDArray[np.bool_], gains_db: NDArray[np.float64]) -> kernels.MVDR:
+        """An adaptive beam of the microphones in use, which knows their gains and delays."""
+        towards = [self._hearing.steering_vector(azimuth) for azimuth in self.array.spread(_ADAPTIVE_DIRECTIONS)]
+        late = np.exp(-2j * np.pi * self.array.frequencies_hz[:, None] * self.profile.delays_us / 1e6)
+        gain = np.clip(10 ** ((gains_db + self.profile.gains_db) / 20), 0.5, 2.0)
+        steering = np.stack(towards) * (gain * late)[:, used] * (1 - 1e-6)  # rounding may not carry it over 2
+        coherence = np.ascontiguousarray(self._hearing.diffuse_coherence())
+        self._columns = used.copy()
+        return kernels.MVDR(steering.astype(np.complex64), coherence)
+
+    def _cancelled(self, heard: NDArray[np.int16 | np.float32]) -> NDArray[np.float32]:
+        """The adaptive candidate; silence where fewer than two microphones are left."""
+        if self._adaptive is None:
+            return np.zeros((len(heard), 1), np.float32)
+        return self._adaptive.process(heard if self._columns.all() else np.ascontiguousarray(heard[:, self._columns]))
 
     def forget(self) -> None:
         """Zero the microphones' sound that is held beyond what has yet to leave; what was learnt of the room stays.
@@ -100,6 +187,8 @@ class Frontend:
         """
         if self._aligner is not None:
             self._aligner.forget()
+        if self.health is not None:
+            self.health.forget()
 
     def process(self, block: Block) -> Frame:
         """The frame that `block` completes: as long as the block, less what the stages hold back at a stream's start.
@@ -111,20 +200,45 @@ class Frontend:
         if samples.dtype != np.int16 or samples.ndim != 2 or samples.shape[1] != wanted:
             raise InputError(f"block: got {samples.dtype} {samples.shape}, wanted int16 (frames, {wanted})")
         if self._expected != (block.epoch, block.index):
-            self.reset()
+            self._restart()
             self._start = block.index
         self._expected = (block.epoch, block.end)
-        heard: NDArray[np.int16 | np.float32] = np.ascontiguousarray(samples[:, : self.microphones])
+        made = [self._signals(samples[at:to], block.index + to) for at, to in self._pieces(len(samples))]
+        signals, maps, ends = made[0] if len(made) == 1 else _joined(made)
+        while self._maps and self._maps[0][0] < block.index - _LONGEST_SPAN_S * RATE:
+            self._maps.popleft()
+        index = block.index - self.delay_samples
+        early = min(max(self._start - index, 0), len(signals))  # what came out before the first captured sample
+        return Frame(_to_int16(signals[early:]), index + early, block.epoch, block.host_ns, block.end, maps, ends)
+
+    def _pieces(self, frames: int) -> list[tuple[int, int]]:
+        """A block is cut where the microphones are judged, so that how the stream came in blocks makes no difference."""
+        if self.health is None:
+            return [(0, frames)]
+        edges = [0, *range(self.health.wanted, frames, SECOND), frames]
+        return list(pairwise(edges))
+
+    def _signals(self, samples: NDArray[np.int16], end: int) -> _Made:
+        raw: NDArray[np.int16] = np.ascontiguousarray(samples[:, : self.microphones])
+        heard: NDArray[np.int16 | np.float32] = raw
+        played: NDArray[np.int16 | np.float32] = np.ascontiguousarray(samples[:, self.microphones :])
+        playing = bool(played.size) and int(np.abs(played.astype(np.int32)).max()) > _PLAYING
         if self._echo is not None:
-            played: NDArray[np.int16 | np.float32] = np.ascontiguousarray(samples[:, self.microphones :])
             if self._aligner is not None:
                 heard, played = self._aligner.process(heard, played)
             heard = self._echo.process(heard, played)
         maps, ends = self._directions(heard)
         signals = heard if self._beamformer is None else self._beamformer.process(heard)
-        index = block.index - self.delay_samples
-        early = min(max(self._start - index, 0), len(signals))  # what came out before the first captured sample
-        return Frame(_to_int16(signals[early:]), index + early, block.epoch, block.host_ns, block.end, maps, ends)
+        others = []
+        if ADAPTIVE in self.candidates:
+            others.append(self._cancelled(heard))
+        if self._quietest is not None:
+            others.append(self._quietest.process(heard))
+        if others:
+            signals = np.concatenate([signals, *others], axis=1)
+        if self.health is not None and self.health.process(raw, end, playing=playing):
+            self._adapt()
+        return signals, maps, ends
 
     def _directions(self, heard: NDArray[np.int16 | np.float32]) -> tuple[NDArray[np.float32], tuple[int, ...]]:
         """The maps that these samples complete, and the capture index at which each ends."""
@@ -137,8 +251,6 @@ class Frontend:
         self._heard += len(heard)
         ends = tuple(self._start + (before + 1 + n) * update - late for n in range(len(maps)))
         self._maps.extend(zip(ends, maps, strict=True))
-        while self._maps and self._maps[0][0] < self._start + self._heard - len(heard) - _LONGEST_SPAN_S * RATE:
-            self._maps.popleft()
         return maps, ends
 
     def direction(self, start: int, end: int) -> Direction | None:
@@ -160,7 +272,12 @@ class Frontend:
             stayed = np.quantile(np.stack(before), 0.25, axis=0)
             risen = np.maximum(total - len(summed) * stayed, 0.0)
             total = risen if risen.max() > _LEAST_RISEN * total.max() else total
-        return estimate(total, self._finder.azimuths_deg, self.array)
+        return estimate(total, self._finder.azimuths_deg, self._hearing)
+
+
+def _joined(made: list[_Made]) -> _Made:
+    signals, maps, ends = zip(*made, strict=True)
+    return np.concatenate(signals), np.concatenate(maps), tuple(end for some in ends for end in some)
 
 
 def _to_int16(samples: NDArray[np.int16 | np.float32]) -> NDArray[np.int16]:

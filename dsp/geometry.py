@@ -11,27 +11,32 @@ from numpy.typing import ArrayLike, NDArray
 RATE = 16_000
 FFT = 512
 SPEED_OF_SOUND = 343.0
-_LOADINGS = 60  # halvings of the search for the loading, which starts over 16 decades
+_LOADINGS = 48  # halvings of the search for the loading, which starts over 16 decades
 
 
 class Array:
     """Microphones at positions_mm, float64 (microphones, 3), in millimetres.
 
-    ValueError: another shape, or positions that are not finite.
+    centre_mm: where phases are 0 (None: the mean of the positions). ValueError: another shape, or positions that are not finite.
     """
 
-    def __init__(self, positions_mm: ArrayLike) -> None:
+    def __init__(self, positions_mm: ArrayLike, centre_mm: ArrayLike | None = None) -> None:
         positions = np.asarray(positions_mm, np.float64)
         if positions.ndim != 2 or positions.shape[1] != 3 or len(positions) == 0:
             raise ValueError(f"positions_mm: got shape {positions.shape}, wanted (microphones, 3)")
         if not np.isfinite(positions).all():
             raise ValueError("positions_mm: got NaN or infinity, wanted positions in mm")
-        self.positions_m: NDArray[np.float64] = (positions - positions.mean(axis=0)) / 1000
+        centre = positions.mean(axis=0) if centre_mm is None else np.asarray(centre_mm, np.float64)
+        self.positions_m: NDArray[np.float64] = (positions - centre) / 1000
         self.frequencies_hz: NDArray[np.float64] = np.arange(FFT // 2 + 1, dtype=np.float64) * (RATE / FFT)
-        extent = np.linalg.svd(self.positions_m[:, :2], compute_uv=True)
+        extent = np.linalg.svd((positions - positions.mean(axis=0))[:, :2] / 1000, compute_uv=True)
         self.is_line: bool = bool(len(positions) > 1 and extent.S[1] < 1e-3)
         axis = extent.Vh[0]
         self._axis_deg = float(np.degrees(np.arctan2(axis[1], axis[0])) % 180.0) if self.is_line else 0.0
+
+    def only(self, microphones: NDArray[np.bool_]) -> "Array":
+        """The array of some of its microphones, phases as before: a wave reaches each when it did."""
+        return Array(self.positions_m[microphones] * 1000, (0.0, 0.0, 0.0))
 
     def spread(self, count: int) -> list[float]:
         """`count` azimuths: evenly over the circle, or for a line over the half plane that it can tell, ends included."""
@@ -68,17 +73,19 @@ class Array:
         between microphones is at least white_noise_gain_db; where even delay and sum has less, it is delay and sum.
         Returns complex64 (beams, 257, microphones).
         """
-        coherence = self.diffuse_coherence()
+        # In the axes of the coherence's eigenvectors the loading is added to each eigenvalue, and nothing need be solved anew.
+        values, axes = np.linalg.eigh(self.diffuse_coherence())
         beams = []
         for azimuth in np.atleast_1d(azimuths_deg):
-            d = self.steering_vector(float(azimuth))
+            d = np.einsum("kmn,km->kn", axes, self.steering_vector(float(azimuth)))
             low, high = np.full(len(d), -12.0), np.full(len(d), 4.0)
-            unloaded = self.white_noise_gain(_distortionless(coherence, d, 10**low)) >= white_noise_gain_db
+            unloaded = self.white_noise_gain(_distortionless(values, d, 10**low)) >= white_noise_gain_db
             for _ in range(_LOADINGS):
                 middle = (low + high) / 2
-                enough = self.white_noise_gain(_distortionless(coherence, d, 10**middle)) >= white_noise_gain_db
+                enough = self.white_noise_gain(_distortionless(values, d, 10**middle)) >= white_noise_gain_db
                 low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-            beams.append(_distortionless(coherence, d, 10.0 ** np.where(unloaded, -12.0, high)))
+            best = _distortionless(values, d, 10.0 ** np.where(unloaded, -12.0, high))
+            beams.append(np.einsum("kmn,kn->km", axes, best))
         return np.ascontiguousarray(np.stack(beams), np.complex64)
 
     def white_noise_gain(self, weights: NDArray[np.complexfloating]) -> NDArray[np.float64]:
@@ -97,9 +104,8 @@ def turn(azimuth_deg: float) -> float:
 
 
 def _distortionless(
-    coherence: NDArray[np.float64], d: NDArray[np.complex128], loading: NDArray[np.float64]
+    values: NDArray[np.float64], d: NDArray[np.complex128], loading: NDArray[np.float64]
 ) -> NDArray[np.complex128]:
-    """conj(w), w = (G + loading I)^-1 d / (d^H (G + loading I)^-1 d), per bin."""
-    loaded = coherence + loading[:, None, None] * np.eye(d.shape[1])
-    solved = np.linalg.solve(loaded, d[..., None])[..., 0]
+    """conj(w), w = (G + loading I)^-1 d / (d^H (G + loading I)^-1 d), per bin, in the axes where G is diagonal."""
+    solved = d / (np.maximum(values, 0) + loading[:, None])
     return np.asarray(np.conj(solved / np.sum(np.conj(d) * solved, axis=-1, keepdims=True)))

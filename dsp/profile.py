@@ -1,9 +1,11 @@
 """A device's profile: which channels are microphones and references, and where the microphones sit (TOML)."""
 
 import difflib
+import json
 import math
 import tomllib
 from dataclasses import dataclass
+from dataclasses import fields as fields_of
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ MOST_CHANNELS = 64
 MOST_MICROPHONES = 16
 MOST_REFERENCES = 4
 _FARTHEST_MM = 5_000.0
+_MOST_GAIN_DB, _MOST_DELAY_US = 30.0, 5_000.0
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,10 @@ class Profile:
 
     name, description: for people. rate: of the device's stream, in Hz; the chain works at 16,000.
     channels: how many the device delivers. microphones, references: channel numbers, from 0.
-    positions_mm: (microphones, 3), x, y, z of each in the array's own coordinates.
-    beams: how many fixed beams are formed. tail_ms: length of echo path that the canceller can learn.
+    positions_mm: (microphones, 3), x, y, z of each in the array's own coordinates. gains_db, delays_us: by how much each is
+    louder and later than the middle of the array, as `farfield calibrate` measures it; made up for in beams and direction.
+    beams: how many fixed beams are formed. adaptive: whether a beam that cancels noise learnt a second before is scored too;
+    best_microphone: whether the quietest microphone is. tail_ms: length of echo path that the canceller can learn.
     align: whether the echo's delay (up to 600 ms) and the clocks' drift are found and removed. reference_late_ms: by how much a
     reference may come later than its echo, up to 50; the microphones are held back for it.
     words: the wake-word models that the device listens for.
@@ -41,10 +46,24 @@ class Profile:
     references: tuple[int, ...]
     positions: tuple[tuple[float, float, float], ...]
     beams: int = 6
+    adaptive: bool = False
+    best_microphone: bool = False
     tail_ms: int = 128
     align: bool = True
     reference_late_ms: int = 0
     words: tuple[str, ...] = ()
+    gains: tuple[float, ...] = ()  # of each microphone; none where nothing was measured
+    delays: tuple[float, ...] = ()
+
+    @property
+    def gains_db(self) -> NDArray[np.float64]:
+        """Gains of the microphones over the middle of the array in dB, float64 (microphones,)."""
+        return np.array(self.gains or [0.0] * len(self.microphones), np.float64)
+
+    @property
+    def delays_us(self) -> NDArray[np.float64]:
+        """Delays of the microphones after the middle of the array in microseconds, float64 (microphones,)."""
+        return np.array(self.delays or [0.0] * len(self.microphones), np.float64)
 
     @property
     def positions_mm(self) -> NDArray[np.float64]:
@@ -76,6 +95,29 @@ def load_profile(name_or_path: str | Path) -> Profile:
         raise InputError(f"{given}: cannot be read as text ({error}); wanted a TOML profile") from error
 
 
+def as_toml(profile: Profile) -> str:
+    """The profile as a file that load_profile reads."""
+    lines = []
+    for field in fields_of(profile):
+        value = getattr(profile, field.name)
+        if field.name == "words":
+            lines.append(f"words = [{', '.join(map(_quoted, value))}]")
+        elif not isinstance(value, tuple):  # json writes texts, whole numbers and flags as TOML does
+            lines.append(f"{field.name} = {_quoted(value) if isinstance(value, str) else json.dumps(value)}")
+    rows = zip(profile.microphones, profile.positions, profile.gains_db.tolist(), profile.delays_us.tolist(), strict=True)
+    for channel, position, gain_db, delay_us in rows:
+        lines += ["", "[[microphone]]", f"channel = {channel}", f"position_mm = {list(position)}"]
+        lines += [f"gain_db = {gain_db}"] if profile.gains else []
+        lines += [f"delay_us = {delay_us}"] if profile.delays else []
+    for channel in profile.references:
+        lines += ["", "[[reference]]", f"channel = {channel}"]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _parsed(source: str, text: str) -> Profile:
     try:
         table = tomllib.loads(text)
@@ -85,11 +127,13 @@ def _parsed(source: str, text: str) -> Profile:
     top = _Fields(source, "", table)
     rate = top.whole("rate", 8_000, 192_000, default=RATE)
     channels = top.whole("channels", 1, MOST_CHANNELS)
-    microphones, positions = [], []
+    microphones, positions, gains, delays = [], [], [], []
     for number, entry in enumerate(top.tables("microphone", 1, MOST_MICROPHONES)):
         fields = _Fields(source, f"microphone[{number}].", entry)
         microphones.append(fields.whole("channel", 0, channels - 1))
         positions.append(fields.position("position_mm"))
+        gains.append(fields.number("gain_db", _MOST_GAIN_DB))
+        delays.append(fields.number("delay_us", _MOST_DELAY_US))
         fields.done()
     references = []
     for number, entry in enumerate(top.tables("reference", 0, MOST_REFERENCES)):
@@ -105,10 +149,14 @@ def _parsed(source: str, text: str) -> Profile:
         references=tuple(references),
         positions=tuple(positions),
         beams=top.whole("beams", 1, 16, default=6),
+        adaptive=top.flag("adaptive", default=False),
+        best_microphone=top.flag("best_microphone", default=False),
         tail_ms=top.whole("tail_ms", 16, 512, default=128),
         align=top.flag("align", default=True),
         reference_late_ms=top.whole("reference_late_ms", 0, 50, default=0),
         words=top.words("words"),
+        gains=tuple(gains) if any(gains) else (),
+        delays=tuple(delays) if any(delays) else (),
     )
     top.done()
     used = [*microphones, *references]
@@ -157,6 +205,12 @@ class _Fields:
         if not isinstance(value, bool):
             raise self._wrong(name, "true or false")
         return value
+
+    def number(self, name: str, most: float) -> float:
+        value = self._get(name, 0.0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= most:
+            raise self._wrong(name, f"a number within {most:g} of 0")
+        return float(value)
 
     def text(self, name: str, default: str | None = None) -> str:
         value = self._get(name, default)

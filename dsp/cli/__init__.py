@@ -10,11 +10,14 @@ import click
 
 from farfield._version import __version__
 from farfield.cli.audit import audit
+from farfield.cli.calibrate import calibrate
 from farfield.cli.consent import consent
 from farfield.cli.detect import detect
 from farfield.cli.devices import devices
 from farfield.cli.enhance import enhance, locate
 from farfield.cli.eval import evaluate
+from farfield.cli.eval_array import evaluate_array
+from farfield.cli.eval_array_words import evaluate_array_words
 from farfield.cli.eval_echo import evaluate_echo
 from farfield.cli.listen import listen
 from farfield.cli.models import models
@@ -28,11 +31,15 @@ WRONG_USE, INTERRUPTED = 2, 130
 
 
 class _Commands(click.Group):
-    """`eval` measures a model, unless what it is to measure is called echo."""
+    """`eval` measures a model, unless what it is to measure is called echo, array or array-words."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args[:2] == ["eval", "echo"]:
             return "eval echo", evaluate_echo, args[2:]
+        if args[:2] == ["eval", "array-words"]:
+            return "eval array-words", evaluate_array_words, args[2:]
+        if args[:2] == ["eval", "array"]:
+            return "eval array", evaluate_array, args[2:]
         return super().resolve_command(ctx, args)
 
 
@@ -42,7 +49,8 @@ def cli() -> None:
     """The ear of a voice device: wake words out of raw microphones, on the device."""
 
 
-for command in (listen, detect, enhance, locate, devices, models, evaluate, train, owner, store, consent, utterances, audit):
+_own = (listen, detect, enhance, locate, calibrate, devices, models, evaluate, train, owner, store, consent, utterances, audit)
+for command in _own:
     cli.add_command(command)
 for installed in entry_points(group="farfield.commands"):  # the bench brings its own; this layer does not import it
     cli.add_command(installed.load())

@@ -9,7 +9,7 @@ import numpy as np
 
 from farfield.block import WakeEvent
 from farfield.chain import Chain
-from farfield.cli.shared import as_json, second_look, sound_options, whole_file
+from farfield.cli.shared import as_json, note, second_look, sound_options, whole_file
 from farfield.errors import InputError
 from farfield.model import Model, load_model
 from farfield.owner import Owner, load_owner
@@ -54,6 +54,7 @@ def detect(
     start, end and decision are samples of the FILE, counted at its own rate; decision is the first moment at which a device
     could have known. direction is in degrees, counter-clockwise from the profile's x axis, or null for one microphone.
     Where a second look or the owner's voice was asked, second_look and owner are the probabilities by which they agreed.
+    Microphones that were found dead, clipped, noisy, swapped or of another gain by the file's end stand in microphone_faults.
     """
     layout = load_profile(profile)
     models = [load_model(name, second_look=second_look) for name in names or layout.words or ("alexa",)]
@@ -100,8 +101,12 @@ def _detect_in(
     if scores is not None:
         with whole_file(scores) as part, open(part, "wb") as file:
             np.savez(file, t=np.concatenate(steps[0]) / RATE, p=np.concatenate(steps[1]))
+    for fault in chain.frontend.faults:
+        note(f"{path}: {fault}")
     for event in events:
         found = _in_file(event, path, source)
+        if chain.frontend.faults:
+            found["microphone_faults"] = {str(fault.microphone): fault.kind for fault in chain.frontend.faults}
         print(json.dumps(found) if as_json else _for_people(found, source.file.rate), flush=True)
     if not events and not as_json:
         print(f"{path}: no wake word ({', '.join(model.word for model in models)})")

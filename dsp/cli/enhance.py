@@ -2,7 +2,9 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -15,6 +17,7 @@ from farfield.errors import InputError
 from farfield.frontend import STAGES, Frontend
 from farfield.profile import RATE, Profile, load_profile
 from farfield.source import FileSource
+from farfield.talkers import Talker, TalkerTracker
 
 
 @click.command()
@@ -96,41 +99,72 @@ def _write(source: FileSource, frontend: Frontend, path: Path) -> None:
 @click.command()
 @click.argument("mic", type=click.Path(), metavar="MIC")
 @sound_options
+@click.option("--talkers", is_flag=True, help="Each talker by direction, and from when to when, in place of one direction.")
 @as_json
-def locate(mic: str, profile: str, reference: str | None, as_json: bool) -> int:
-    """Say from which direction the sound of MIC comes, over the whole file.
+def locate(mic: str, profile: str, reference: str | None, talkers: bool, as_json: bool) -> int:
+    """Say from which direction the sound of MIC comes, over the whole file, or with --talkers who spoke from where.
 
-    Degrees, counter-clockwise from the profile's x axis. A line array cannot tell front from back: both are given.
+    Degrees, counter-clockwise from the profile's x axis. A line array cannot tell front from back: both are given. The
+    confidence is the share of the sound that is in phase in that direction.
     Exit status 1 where there is nothing to locate.
     """
     layout = load_profile(profile)
     if len(layout.microphones) == 1:
         raise InputError(f"--profile: {layout.name!r} has one microphone; wanted one with several, which can tell directions")
-    found = _direction(FileSource(mic, layout, reference), layout, "all")
-    if as_json:
-        print(json.dumps({
-            "file": mic,
-            "direction": None if found is None else round(found.azimuth_deg, 1),
-            "confidence": None if found is None else round(found.confidence, 3),
-            "ambiguous": None if found is None or found.ambiguous_deg is None else round(found.ambiguous_deg, 1),
-        }))  # fmt: skip
-    if found is None:
+    source = FileSource(mic, layout, reference)
+    told = _talkers(source, layout) if talkers else [_told(found) for found in [_direction(source, layout, "all")] if found]
+    for one in told or ([] if talkers else [_NOWHERE]):
+        if as_json:
+            print(json.dumps({"file": mic} | one))
+        elif told:
+            print(f"{mic}: {_in_words(one)}")
+    if not told:
         note(f"{mic}: holds nothing to find a direction from")
-        return 1
-    if not as_json:
-        mirror = "" if found.ambiguous_deg is None else f" or {found.ambiguous_deg:.1f}° (a line array cannot tell)"
-        print(f"{mic}: {found.azimuth_deg:.1f}°{mirror}, confidence {found.confidence:.2f}")
-    return 0
+    return 0 if told else 1
+
+
+_NOWHERE: dict[str, Any] = {"direction": None, "confidence": None, "ambiguous": None}
+
+
+def _told(found: Direction | Talker) -> dict[str, Any]:
+    return {
+        "direction": round(found.azimuth_deg, 1),
+        "confidence": round(found.confidence, 3),
+        "ambiguous": None if found.ambiguous_deg is None else round(found.ambiguous_deg, 1),
+    }
+
+
+def _in_words(told: dict[str, Any]) -> str:
+    mirror = "" if told["ambiguous"] is None else f" or {told['ambiguous']:.1f}° (a line array cannot tell)"
+    text = f"{told['direction']:.1f}°{mirror}, confidence {told['confidence']:.2f}"
+    return f"talker {told['talker']}: {text}, {told['start_s']:.1f} to {told['end_s']:.1f} s" if "talker" in told else text
+
+
+def _maps(source: FileSource, frontend: Frontend) -> Iterator[tuple[np.ndarray, tuple[int, ...]]]:
+    for block in source.blocks():
+        frame = frontend.process(block)
+        if len(frame.maps):
+            yield frame.maps, frame.map_ends
+    for fault in frontend.faults:
+        note(f"{source.file.path}: {fault}")
+
+
+def _talkers(source: FileSource, layout: Profile) -> list[dict[str, Any]]:
+    """Everybody who spoke, in the order in which they were first heard."""
+    frontend = Frontend(layout, source.references)
+    assert frontend.map_azimuths_deg is not None
+    tracker = TalkerTracker(frontend.array, frontend.map_azimuths_deg)
+    heard = [talker for maps, ends in _maps(source, frontend) for talker in tracker.process(maps, ends)]
+    return [
+        {"talker": one.number} | _told(one) | {"start_s": round(one.start / RATE, 2), "end_s": round(one.end / RATE, 2)}
+        for one in heard
+    ]
 
 
 def _direction(source: FileSource, layout: Profile, stage: str) -> Direction | None:
-    """The direction of the summed maps of the whole file; loud moments count by their amplitude."""
+    """The direction of the summed maps of the whole file; loud moments count for more."""
     frontend = Frontend(layout, source.references, stages=stage)
-    total: np.ndarray | None = None
-    for block in source.blocks():
-        maps = frontend.process(block).maps
-        if len(maps):
-            total = maps.sum(axis=0, dtype=np.float64) + (0 if total is None else total)
-    if total is None or frontend.map_azimuths_deg is None:
+    summed = [maps.sum(axis=0, dtype=np.float64) for maps, _ in _maps(source, frontend)]
+    if not summed or frontend.map_azimuths_deg is None:
         return None
-    return estimate(total, frontend.map_azimuths_deg, frontend.array)
+    return estimate(np.sum(summed, axis=0), frontend.map_azimuths_deg, frontend.array)

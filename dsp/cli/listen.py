@@ -45,8 +45,10 @@ def listen(
     """Listen until interrupted, and say each time that a wake word is heard.
 
     On a terminal with level meters and what was lost; elsewhere, or with --json, one object a line: "heard" with the fields of
-    `farfield detect` in samples of the capture clock, "lost" for every gap, "clocks" every ten seconds, and "end" with what went
-    wrong in all. SIGINT and SIGTERM end it cleanly. Nothing that is heard is kept, but by --store, where its owner consents.
+    `farfield detect` in samples of the capture clock, "lost" for every gap, "microphone" when one is found dead, clipped, noisy,
+    swapped or of another gain (with "fault": null when it is well again), "clocks" every ten seconds, and "end" with what went
+    wrong in all. SIGINT and SIGTERM end it cleanly. Nothing that is heard is kept,
+    but by --store, where its owner consents.
 
     With --store, --preroll-ms or --on-state utterances are captured (dsp/capture/PRIVACY.md): SIGUSR1 closes the device (mute),
     SIGUSR2 opens it again, and with --json each change is a "state" and each utterance, without its sound, an "utterance".
@@ -73,6 +75,7 @@ def listen(
             report.block(block)
             for event in listener.process(block):
                 report.event(event)
+            report.microphones(chain.frontend.faults)
         for event in listener.flush(RATE // 2):
             report.event(event)
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from farfield.block import Block, WakeEvent
 from farfield.cli.sources import Opened
+from farfield.health import Fault
 from farfield.profile import RATE
 
 _CLOCKS_S = 10.0
@@ -32,6 +33,7 @@ class Report:
         self._peak = np.zeros(self._channels)
         self._next = self._heard = self._shown = self._told_clocks = 0
         self._epoch = self._last_ns = 0
+        self._faults: tuple[Fault, ...] = ()
 
     def __enter__(self) -> "Report":
         if self._live:
@@ -84,6 +86,20 @@ class Report:
         if event.direction_deg is not None:
             text += f", from {event.direction_deg:.0f}°"
         self._say("heard", fields, text)
+
+    def microphones(self, faults: tuple[Fault, ...]) -> None:
+        """Tells of microphones that have failed, or are well again, since it was last told."""
+        if faults == self._faults:
+            return
+        before, now = ({fault.microphone: fault for fault in some} for some in (self._faults, faults))
+        self._faults = faults
+        for number in sorted(before.keys() | now.keys()):
+            if (fault := now.get(number)) is None:
+                self._say("microphone", {"microphone": number, "fault": None}, f"Microphone {number} is well again.")
+            elif before.get(number) != fault:
+                told = {"fault": fault.kind, "since": fault.since, "gain_db": fault.gain_db, "partner": fault.partner}
+                fields = {"microphone": number} | {name: value for name, value in told.items() if value is not None}
+                self._say("microphone", fields, f"M{str(fault)[1:]}.")
 
     def _say(self, what: str, fields: dict[str, Any], text: str) -> None:
         if self._json:

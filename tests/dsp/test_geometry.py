@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farfield.direction import estimate
+from farfield.direction import estimate, peaks
 from farfield.geometry import FFT, RATE, SPEED_OF_SOUND, Array, turn
 from farfield.profile import load_profile, shipped_profiles
 
 BINS = FFT // 2 + 1
 GRID = np.arange(0.0, 360.0, 5.0)
+azimuths = st.floats(0, 359.999)
 BOARDS = [name for name in shipped_profiles() if name != "single"]
 
 
@@ -145,15 +146,37 @@ def test_positions_that_are_none(positions):
         Array(positions)
 
 
-@given(azimuth=st.floats(0, 359.999), width=st.floats(10, 90), level=st.floats(1e-6, 1e3), floor=st.floats(0, 0.9))
-def test_a_peak_between_grid_points_is_found(azimuth, width, level, floor):
-    """A smooth peak on a pedestal, at any azimuth: found to a fortieth of the grid's 5 degrees or so."""
+def bump(azimuth, width):
     away = np.radians(GRID - azimuth)
-    response = level * (floor + (1 - floor) * np.exp((np.cos(away) - 1) / np.radians(width) ** 2))
-    found = estimate(response, GRID, board("respeaker-4mic"))
-    assert apart_deg(found.azimuth_deg, azimuth) < 0.15
+    return np.exp((np.cos(away) - 1) / np.radians(width) ** 2)
+
+
+def map_of(response, strength=1.0):
+    """As a DirectionFinder gives it, what a plane wave would have at its end."""
+    return np.append(response, strength)
+
+
+@given(azimuth=azimuths, width=st.floats(10, 90), level=st.floats(1e-6, 1e3), floor=st.floats(0, 0.9))
+def test_a_peak_between_grid_points_is_found(azimuth, width, level, floor):
+    """A smooth peak on a pedestal, at any azimuth: found to a hundredth of a degree, and as high as it is."""
+    response = level * (floor + (1 - floor) * bump(azimuth, width))
+    found = estimate(map_of(response, 2 * level), GRID, board("respeaker-4mic"))
+    assert apart_deg(found.azimuth_deg, azimuth) < 0.01
     assert 0.0 <= found.azimuth_deg < 360.0 and found.ambiguous_deg is None
-    assert found.confidence == pytest.approx(1 - response.mean() / response.max())
+    assert found.confidence == pytest.approx(0.5, rel=2e-3)
+
+
+@given(azimuth=azimuths, away=st.floats(70, 180), second=st.floats(0.3, 0.9))
+def test_several_peaks_are_given_the_highest_first(azimuth, away, second):
+    array = board("respeaker-6mic")
+    response = map_of(bump(azimuth, 15) + second * bump(azimuth + away, 15), 2.0)
+    found = peaks(response, GRID, array, most=3, least=0.05)
+    for one, wanted in zip(found, (azimuth, azimuth + away), strict=True):
+        assert apart_deg(one.azimuth_deg, wanted) < 1
+    assert found[0].confidence == pytest.approx(0.5, abs=0.02) and found[1].confidence == pytest.approx(second / 2, abs=0.02)
+    assert len(peaks(response, GRID, array, most=1)) == 1
+    assert len(peaks(response, GRID, array, most=3, least=second / 2 + 0.03)) == 1
+    assert len(peaks(response, GRID, array, most=3, least=0.05, apart_deg=away + 2 if away < 178 else 180)) == 1
 
 
 def test_a_hair_below_nought_is_nought():
@@ -165,8 +188,8 @@ def test_a_line_gives_both_directions(axis, away, above):
     """Its map shows the same peak on both sides; one is given, and the other as what it may be as well."""
     array = line(axis, -29, 29)
     talker = axis + (away if above else -away)
-    peaks = [np.exp((np.cos(np.radians(GRID - a)) - 1) / 0.01) for a in (talker, 2 * axis - talker)]
-    found = estimate(sum(peaks), GRID, array)
+    both = [np.exp((np.cos(np.radians(GRID - a)) - 1) / 0.01) for a in (talker, 2 * axis - talker)]
+    found = estimate(map_of(sum(both)), GRID, array)
     both = [found.azimuth_deg, found.ambiguous_deg]
     for azimuth in (talker, 2 * axis - talker):
         assert min(apart_deg(azimuth, one) for one in both) < 1.0
@@ -175,10 +198,10 @@ def test_a_line_gives_both_directions(axis, away, above):
 
 def test_what_has_no_direction():
     array = board("respeaker-4mic")
-    assert estimate(np.zeros(72), GRID, array) is None
-    assert estimate(np.full(72, -1.0), GRID, array) is None
-    assert estimate(np.ones(72), GRID, array).confidence == 0.0
+    assert estimate(np.zeros(73), GRID, array) is None
+    assert estimate(map_of(np.full(72, -1.0)), GRID, array) is None
+    assert estimate(map_of(np.ones(72)), GRID, array) is None, "the same in all directions"
     lone = np.zeros(72)
     lone[7] = 1.0
-    assert estimate(lone, GRID, array).confidence == pytest.approx(71 / 72)
-    assert estimate(lone, GRID, array).azimuth_deg == 35.0
+    assert estimate(map_of(lone), GRID, array).confidence == pytest.approx(1.0)
+    assert estimate(map_of(lone), GRID, array).azimuth_deg == pytest.approx(35.0)

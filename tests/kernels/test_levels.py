@@ -16,7 +16,7 @@ from farfield import kernels as farfield_kernels
 from reference.networks import networks
 
 LEVELS = farfield_kernels.levels()
-CLASSES = ("RealFFT", "Aligner", "EchoCanceller", "Beamformer", "DirectionFinder", "Features", "Scorer", "Spelling")
+CLASSES = ("RealFFT", "Aligner", "EchoCanceller", "Beamformer", "MVDR", "DirectionFinder", "Features", "Scorer", "Spelling")
 STUBS = Path(farfield_kernels.__file__).with_suffix(".pyi")
 
 
@@ -33,11 +33,10 @@ def test_each_level_can_be_forced(level):
     )
     done = in_a_new_process(code, FARFIELD_CPU_LEVEL=level)
     assert done.returncode == 0, done.stderr
-    named, modules = done.stdout.splitlines()
-    assert named == level
-    kernels = ("align", "beam", "direction", "echo", "features", "fft", "scorer", "spelling")
-    wanted = sorted(f"farfield.kernels.{level}.{m}" for m in kernels)
-    assert modules.split() == wanted
+    forced, modules = done.stdout.splitlines()
+    assert forced == level
+    named = ("align", "beam", "direction", "echo", "features", "fft", "mvdr", "scorer", "spelling")
+    assert modules.split() == [f"farfield.kernels.{level}.{module}" for module in named]
 
 
 @pytest.mark.parametrize("environment", [{}, {"FARFIELD_CPU_LEVEL": ""}])
@@ -106,7 +105,13 @@ EXAMPLES = {
         "initial": 1.0, "repair": 1,
     },
     "Beamformer": {"weights": np.zeros((1, 257, 1), np.complex64)},
-    "DirectionFinder": {"positions_mm": np.eye(3), "lowest_hz": 300.0, "highest_hz": 6800.0, "smoothing": 0.8},
+    "MVDR": {
+        "steering": np.ones((1, 257, 2), np.complex64), "coherence": np.tile(np.eye(2), (257, 1, 1)), "forgetting": 0.9,
+        "loading": 0.1, "deferral_hops": 4, "gated": False,
+    },
+    "DirectionFinder": {
+        "positions_mm": np.eye(3), "lowest_hz": 300.0, "highest_hz": 7500.0, "smoothing": 0.8, "delays_samples": np.zeros(3),
+    },
     "Features": {},
     "Scorer": {
         "stride": 1,

@@ -4,7 +4,7 @@ import numpy as np
 
 RATE, SIZE, HOP = 16_000, 512, 256
 SPEED_OF_SOUND = 343.0
-FLOOR, SILENT = 1e-20, 1e-16
+SILENT, DECAY = 1e-16, 0.85
 WINDOW = np.sin(np.pi * (np.arange(SIZE) + 0.5) / SIZE)
 
 
@@ -27,28 +27,33 @@ def filter_and_sum(x, weights):
     return out[:frames]
 
 
-def maps(x, positions_mm, lowest_hz=300.0, highest_hz=6800.0, smoothing=0.8):
-    """What DirectionFinder gives for the whole stream: (updates, 72)."""
+def maps(x, positions_mm, lowest_hz=300.0, highest_hz=7500.0, smoothing=0.8, directions=72, used=None):
+    """What DirectionFinder gives for the whole stream: (updates, directions + 1)."""
+    used = range(len(positions_mm)) if used is None else used
     bins = [k for k in range(SIZE // 2 + 1) if lowest_hz <= k * RATE / SIZE <= highest_hz]
     hz = np.array(bins) * RATE / SIZE
-    angles = np.radians(np.arange(0, 360, 5))
+    angles = np.radians(np.arange(directions) * 360 / directions)
     toward = np.stack([np.cos(angles), np.sin(angles), 0 * angles])
     s = float(np.float32(smoothing))
-    pairs = [(i, j) for i in range(len(positions_mm)) for j in range(i + 1, len(positions_mm))]
+    pairs = [(i, j) for i in used for j in used if i < j]
+    count = len(positions_mm) * (len(positions_mm) - 1) // 2 * len(bins)
     steer = [
         np.exp(-2j * np.pi * hz[:, None] * ((positions_mm[i] - positions_mm[j]) @ toward) / 1000 / SPEED_OF_SOUND)
         for i, j in pairs
     ]
-    cross, power, made = np.zeros((len(pairs), len(bins)), complex), 0.0, []
+    cross, strength, late, made = np.zeros((len(pairs), len(bins)), complex), 0.0, np.zeros(len(bins)), []
     for t, X in enumerate(spectra(x.astype(np.float64))[:, bins]):
-        now = np.stack([X[:, i] * np.conj(X[:, j]) for i, j in pairs])
-        cross = s * cross + (1 - s) * now + FLOOR
-        power = s * power + (1 - s) * 4 * np.sum(np.abs(X) ** 2) / (SIZE * SIZE * len(positions_mm)) + FLOOR
+        power = np.mean(np.abs(X[:, used]) ** 2, axis=1) * 4 / SIZE**2
+        weight = np.where(power >= SILENT, power**0.25 * np.maximum(1 - 2 * late / (power + SILENT), 1 / 256), 0)
+        late = np.maximum(DECAY * late, power)
+        phase = X / np.sqrt(np.abs(X) ** 2 + 1e-30)
+        now = np.stack([phase[:, i] * np.conj(phase[:, j]) for i, j in pairs])
+        cross = s * cross + (1 - s) * weight * now
+        strength = s * strength + (1 - s) * np.sum(weight) * len(pairs) / count
         if t % 4 == 3:
-            phase = cross / np.sqrt(np.abs(cross) ** 2 + 1e-36)
-            mean = sum(np.real(phase[p] @ steer[p]) for p in range(len(pairs))) / (len(pairs) * len(bins))
-            made.append(np.sqrt(power) * mean * (power >= SILENT))
-    return np.array(made).reshape(-1, 72)
+            map_ = sum(np.real(cross[p] @ steer[p]) for p in range(len(pairs))) / count
+            made.append(np.append(map_, strength) * (strength >= SILENT))
+    return np.array(made).reshape(-1, directions + 1)
 
 
 def plane_wave(signal, positions_mm, azimuth_deg):

@@ -19,6 +19,7 @@ _MODULES = {
     "Aligner": "align",
     "EchoCanceller": "echo",
     "Beamformer": "beam",
+    "MVDR": "mvdr",
     "DirectionFinder": "direction",
     "Features": "features",
     "Scorer": "scorer",

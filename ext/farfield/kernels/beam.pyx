@@ -49,7 +49,6 @@ cdef class Beamformer:
     cdef float *scratch   # re, im of a beam, each STRIDE; window SIZE; 3 SIZE for the transforms
 
     def __cinit__(self, weights):
-        cdef Py_ssize_t b, m, k
         given = _boundary.array("weights", weights, np.complex64, (None, BINS, None))
         self.beams = _boundary.count("beams in weights", given.shape[0], 1, 16)
         self.microphones = _boundary.count("microphones in weights", given.shape[2], 1, 16)
@@ -67,12 +66,7 @@ cdef class Beamformer:
                 or self.tails == NULL or self.ready == NULL or self.scratch == NULL):
             raise MemoryError("Beamformer: no memory for its state")
         sine_window(self.scratch + 2 * STRIDE)
-        cdef const float complex[:, :, ::1] v = given
-        for b in range(self.beams):
-            for m in range(self.microphones):
-                for k in range(BINS):
-                    self.weights[(b * self.microphones + m) * 2 * STRIDE + k] = v[b, k, m].real
-                    self.weights[((b * self.microphones + m) * 2 + 1) * STRIDE + k] = v[b, k, m].imag
+        self.fill(given)
         self.reset()
 
     def __dealloc__(self):
@@ -83,6 +77,25 @@ cdef class Beamformer:
         free(self.tails)
         free(self.ready)
         free(self.scratch)
+
+    cdef fill(self, given):
+        cdef Py_ssize_t b, m, k
+        cdef const float complex[:, :, ::1] v = given
+        for b in range(self.beams):
+            for m in range(self.microphones):
+                for k in range(BINS):
+                    self.weights[(b * self.microphones + m) * 2 * STRIDE + k] = v[b, k, m].real
+                    self.weights[((b * self.microphones + m) * 2 + 1) * STRIDE + k] = v[b, k, m].imag
+
+    def load(self, weights):
+        """Other weights from the next hop on, of the same shape; reset() keeps them.
+
+        TypeError, ValueError: another dtype, shape or memory layout, or weights that are not finite.
+        """
+        given = _boundary.array("weights", weights, np.complex64, (self.beams, BINS, self.microphones))
+        if not np.isfinite(given).all():
+            raise ValueError("weights: got NaN or infinity, wanted finite numbers")
+        self.fill(given)
 
     def reset(self):
         """Back to the state of a new object."""

@@ -1,0 +1,67 @@
+"""Words over noise across a room: what is counted, and planted networks that hear everything or nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from farfield import InputError, load_model, load_profile
+from farfield.evaluation import array_words
+from farfield.evaluation.held_out import HeldOut
+
+PROFILE = replace(load_profile("respeaker-2mic"), references=(), adaptive=True, best_microphone=True)
+
+
+@pytest.fixture
+def group(tmp_path, monkeypatch):
+    """One burst of noise as the word, another as the noise; one room, no tail."""
+    pytest.importorskip("pyroomacoustics")
+    monkeypatch.setattr(array_words, "RT60_S", (0.2,))
+    monkeypatch.setattr(array_words, "_ROOMS", 1)
+    monkeypatch.setattr(array_words, "DISTANCES_M", (1.0,))
+    monkeypatch.setattr(array_words, "RATIOS_DB", (5.0,))
+    rng = np.random.default_rng(1)
+    for name, seconds in (("word", 0.8), ("noise", 5)):
+        soundfile.write(tmp_path / f"{name}.wav", 0.1 * rng.standard_normal(int(seconds * 16_000)), 16_000)
+    model = replace(load_model("alexa"), second_look=None)
+    return HeldOut(model, (tmp_path / "word.wav",), (), (tmp_path / "noise.wav",))
+
+
+def measured(group):
+    return array_words.measure([group], PROFILE, 2, 1, lambda *_: None)
+
+
+def test_a_network_that_hears_nothing_misses_everything(group):
+    """A burst of noise is no word."""
+    (found,) = measured(group)
+    assert (found.distance_m, found.ratio_db, found.words) == (1.0, 5.0, 2)
+    assert found.missed == {"candidates": 2, "beams": 2, "microphone 0": 2, "microphone 1": 2}
+    assert found.best_microphone == "microphone 0"
+
+
+def test_one_that_hears_everything_misses_by_its_false_accepts(group):
+    """Planted: a threshold of 0 opens at once, wakes on the noise and not again before the word; all of it counts as false."""
+    (found,) = measured(replace(group, model=replace(group.model, threshold=0.0)))
+    assert sum(found.false_accepts.values()) > 0
+
+
+def test_the_word_is_where_it_is_said_to_be(group):
+    """Word and noise through the room: the first microphone grows louder at the word's first sample."""
+    random = np.random.default_rng(3)
+    samples, start, end = array_words._stream(PROFILE, group.words[0], group.noise, 1.0, 20.0, random)
+    level = [np.mean(samples[a:b, 0].astype(float) ** 2) for a, b in ((start - 4_000, start - 160), (start + 160, end - 160))]
+    assert level[1] > 30 * level[0]
+    assert start == pytest.approx(6 * 16_000 + 47, abs=400)
+    assert samples.dtype == np.int16 and np.abs(samples.astype(int)).max() <= 16_384
+
+
+def test_what_cannot_be_measured(group, tmp_path):
+    with pytest.raises(InputError, match="--profile: 'single' has one microphone"):
+        array_words.measure([group], load_profile("single"), 1, 1, lambda *_: None)
+    with pytest.raises(InputError, match="--noise: got none"):
+        measured(replace(group, noise=()))
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    with pytest.raises(InputError, match="holds only silence"):
+        measured(replace(group, noise=(Path(tmp_path / "silent.wav"),)))
