@@ -1,4 +1,4 @@
-"""From raw microphones to the signals that are scored: aligner, echo canceller, fixed beams, direction, int16."""
+"""From raw microphones to the signals that are scored: aligner, echo canceller, suppressor, fixed beams, direction, int16."""
 
 from collections import deque
 
@@ -17,6 +17,8 @@ _LONGEST_SPAN_S = 4.0  # the longest stretch over which a direction can be asked
 
 class Frontend:
     """Aligner and echo canceller for each microphone, superdirective fixed beams and SRP-PHAT direction, for one profile.
+
+    Where the profile says so, a suppressor comes before the beams: of residual echo, where there are references, and of noise.
 
     profile: the device's layout. references: how many reference columns the blocks carry (None: the profile's).
     stages: `echo` stops before the beams, `beam` leaves the echo canceller out, `all` is both. azimuths_deg: where the
@@ -43,21 +45,30 @@ class Frontend:
         if not 0 <= self.references <= MOST_REFERENCES:
             raise InputError(f"references: got {self.references}, wanted 0 to {MOST_REFERENCES}")
         self.array = geometry.Array(profile.positions_mm)
-        self._aligner = self._echo = self._beamformer = self._finder = None
+        self._aligner = self._echo = self._suppressor = self._beamformer = self._finder = None
         if self.references and stages != "beam":
             if profile.align:
                 late = profile.reference_late_ms * RATE // 1000
                 self._aligner = kernels.Aligner(self.microphones, self.references, late_samples=late)
             tail = profile.tail_ms * RATE // 1000
             self._echo = kernels.EchoCanceller(self.microphones, self.references, tail_samples=tail)
+        suppresses_echo = profile.suppress_echo and self._echo is not None
+        if suppresses_echo or (profile.suppress_noise and stages != "beam"):
+            self._suppressor = kernels.Suppressor(
+                self.microphones,
+                echo=suppresses_echo,
+                noise=profile.suppress_noise,
+                comfort_noise=profile.comfort_noise and suppresses_echo,
+                late_samples=0 if self._echo is None else self._echo.delay_samples,
+            )
         self.beam_azimuths_deg: tuple[float, ...] = ()
         if self.microphones > 1 and stages != "echo":
             self.beam_azimuths_deg = azimuths_deg or tuple(self.array.spread(profile.beams))
             self._beamformer = kernels.Beamformer(self.array.superdirective(self.beam_azimuths_deg))
         if self.microphones > 1:
             self._finder = kernels.DirectionFinder(profile.positions_mm)
-        held = (stage.delay_samples for stage in (self._aligner, self._echo, self._beamformer) if stage is not None)
-        self.delay_samples: int = sum(held)
+        self._late = sum(stage.delay_samples for stage in (self._aligner, self._echo, self._suppressor) if stage is not None)
+        self.delay_samples: int = self._late + (0 if self._beamformer is None else self._beamformer.delay_samples)
         self.signals: int = len(self.beam_azimuths_deg) or self.microphones
         self.reset()
 
@@ -84,7 +95,7 @@ class Frontend:
 
     def reset(self) -> None:
         """Back to the state of a new object."""
-        for stage in (self._aligner, self._echo, self._beamformer, self._finder):
+        for stage in (self._aligner, self._echo, self._suppressor, self._beamformer, self._finder):
             if stage is not None:
                 stage.reset()
         self._expected: tuple[int, int] | None = None
@@ -94,7 +105,7 @@ class Frontend:
     def forget(self) -> None:
         """Zero the microphones' sound that is held beyond what has yet to leave; what was learnt of the room stays.
 
-        The stages' delays stay filled, less than 60 ms in all, and so does what the loudspeaker played.
+        The stages' delays stay filled, less than 80 ms in all, and so does what the loudspeaker played.
         """
         if self._aligner is not None:
             self._aligner.forget()
@@ -117,7 +128,11 @@ class Frontend:
             played: NDArray[np.int16 | np.float32] = np.ascontiguousarray(samples[:, self.microphones :])
             if self._aligner is not None:
                 heard, played = self._aligner.process(heard, played)
-            heard = self._echo.process(heard, played)
+            captured, heard = heard, self._echo.process(heard, played)
+            if self._suppressor is not None:
+                heard = self._suppressor.process(heard, captured if self._suppressor.echo else None)
+        elif self._suppressor is not None:
+            heard = self._suppressor.process(heard)
         maps, ends = self._directions(heard)
         signals = heard if self._beamformer is None else self._beamformer.process(heard)
         index = block.index - self.delay_samples
@@ -129,11 +144,10 @@ class Frontend:
         if self._finder is None:
             return np.empty((0, 0), np.float32), ()
         update = self._finder.update_samples
-        late = sum(stage.delay_samples for stage in (self._aligner, self._echo) if stage is not None)
         before = self._heard // update
         maps = self._finder.process(heard)
         self._heard += len(heard)
-        ends = tuple(self._start + (before + 1 + n) * update - late for n in range(len(maps)))
+        ends = tuple(self._start + (before + 1 + n) * update - self._late for n in range(len(maps)))
         self._maps.extend(zip(ends, maps, strict=True))
         while self._maps and self._maps[0][0] < self._start + self._heard - len(heard) - _LONGEST_SPAN_S * RATE:
             self._maps.popleft()

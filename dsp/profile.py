@@ -30,6 +30,8 @@ class Profile:
     beams: how many fixed beams are formed. tail_ms: length of echo path that the canceller can learn.
     align: whether the echo's delay (up to 600 ms) and the clocks' drift are found and removed. reference_late_ms: by how much a
     reference may come later than its echo, up to 50; the microphones are held back for it.
+    suppress_echo, suppress_noise: whether what the canceller leaves, and stationary noise, is suppressed, for another 12 ms of
+    delay. comfort_noise: whether background that goes with the echo is filled up again.
     words: the wake-word models that the device listens for.
     """
 
@@ -44,6 +46,9 @@ class Profile:
     tail_ms: int = 128
     align: bool = True
     reference_late_ms: int = 0
+    suppress_echo: bool = False
+    suppress_noise: bool = False
+    comfort_noise: bool = False
     words: tuple[str, ...] = ()
 
     @property
@@ -108,9 +113,17 @@ def _parsed(source: str, text: str) -> Profile:
         tail_ms=top.whole("tail_ms", 16, 512, default=128),
         align=top.flag("align", default=True),
         reference_late_ms=top.whole("reference_late_ms", 0, 50, default=0),
+        suppress_echo=top.flag("suppress_echo", default=False),
+        suppress_noise=top.flag("suppress_noise", default=False),
+        comfort_noise=top.flag("comfort_noise", default=False),
         words=top.words("words"),
     )
     top.done()
+    if profile.comfort_noise and (profile.suppress_noise or not profile.suppress_echo):
+        raise InputError(
+            f"{source}: field comfort_noise: got true, wanted it with suppress_echo and without suppress_noise, "
+            "whose background it would bring back"
+        )
     used = [*microphones, *references]
     for channel in used:
         if used.count(channel) > 1:

@@ -16,7 +16,7 @@ from farfield import kernels as farfield_kernels
 from reference.networks import networks
 
 LEVELS = farfield_kernels.levels()
-CLASSES = ("RealFFT", "Aligner", "EchoCanceller", "Beamformer", "DirectionFinder", "Features", "Scorer")
+CLASSES = ("RealFFT", "Aligner", "EchoCanceller", "Beamformer", "DirectionFinder", "Features", "Scorer", "Suppressor")
 STUBS = Path(farfield_kernels.__file__).with_suffix(".pyi")
 
 
@@ -35,7 +35,8 @@ def test_each_level_can_be_forced(level):
     assert done.returncode == 0, done.stderr
     named, modules = done.stdout.splitlines()
     assert named == level
-    wanted = sorted(f"farfield.kernels.{level}.{m}" for m in ("align", "beam", "direction", "echo", "features", "fft", "scorer"))
+    names = ("align", "beam", "direction", "echo", "features", "fft", "scorer", "suppress")
+    wanted = sorted(f"farfield.kernels.{level}.{m}" for m in names)
     assert modules.split() == wanted
 
 
@@ -107,6 +108,7 @@ EXAMPLES = {
     "Beamformer": {"weights": np.zeros((1, 257, 1), np.complex64)},
     "DirectionFinder": {"positions_mm": np.eye(3), "lowest_hz": 300.0, "highest_hz": 6800.0, "smoothing": 0.8},
     "Features": {},
+    "Suppressor": {"microphones": 1, "echo": True, "noise": False, "comfort_noise": False, "late_samples": 0},
     "Scorer": {
         "stride": 1,
         "quantiser": {"multiplier": 1 << 30, "shift": 30},

@@ -19,7 +19,7 @@ class SuppressorReference:
     """As in the head of suppress.pyx, all in float64; `parameters` change single constants of it, for planted faults."""
 
     def __init__(self, microphones, *, echo=True, noise=False, comfort_noise=False, **parameters):
-        self.of = {"step": 0.015, "release": 0.76, "decision": 0.9, "hold": 0.98, "beta": 8.0, "least": 0.1} | parameters
+        self.of = {"step": 0.015, "release": 0.76, "decision": 0.9, "hold": 0.96, "beta": 8.0, "wary": 0.8, "least": 0.1} | parameters
         self.echo, self.noise, self.comfort_noise = echo, noise, comfort_noise
         self.E = np.zeros((microphones, SIZE))
         self.D = np.zeros((microphones, SIZE))
@@ -35,19 +35,19 @@ class SuppressorReference:
             self.random ^= (self.random << shift if shift > 0 else self.random >> -shift) & 0xFFFFFFFF
         return (self.random - (self.random >> 31 << 32)) / 2.0**31
 
-    def residual(self, P):
+    def far_end(self):
         d = self.D[0]
         Q = np.mean(np.abs(np.fft.rfft(ANALYSIS * self.D)) ** 2, axis=0)
         self.U1 = np.maximum(spread(Q) + FLOOR + 0.003 * Q.mean(), self.of["release"] * self.U1)
         self.level = max(np.mean(d**2), 0.999 * self.level)
         C = np.abs(np.fft.rfft(ANALYSIS * d**3 / (self.level + FLOOR))) ** 2
         self.U3 = np.maximum(spread(C) + FLOOR, self.of["release"] * self.U3)
-        return P
 
     def learn(self, P):
         R1, R3 = self.A1 * self.U1, self.A3 * self.U3
         total = R1 + R3 + self.N
         x, share = self.of["step"] * (P - total) / (P + total), R1 / (R1 + R3)
+        x = np.where(x > 0, x * (1 - self.of["wary"] * self.v), x)
         self.A1 = np.clip(self.A1 * (1 + x * share * self.U1 / (self.U1 + 0.1 * self.N)), 1e-4, 2)
         self.A3 = np.clip(self.A3 * (1 + x * (1 - share) * self.U3 / (self.U3 + 0.1 * self.N)), 1e-5, 2)
         return self.A1 * self.U1 + self.A3 * self.U3
@@ -72,13 +72,13 @@ class SuppressorReference:
         E = np.fft.rfft(ANALYSIS * self.E)
         before, P = self.P, np.mean(np.abs(E) ** 2, axis=0) + FLOOR
         if self.echo:
-            self.residual(P)
+            self.far_end()
         self.background(P)
         R = self.learn(P) if self.echo else np.zeros(BINS)
         band = slice(9, 160)
-        beyond = np.maximum(P - 4 * R - 2 * self.N, 0)[band].sum() / P[band].sum()
-        self.v = max(min(4 * beyond, 1), self.of["hold"] * self.v)
-        B = self.of["beta"] ** (1 - self.v) * R + self.noise * self.N + SPECK
+        beyond = np.maximum(P - 8 * R - 2 * self.N, 0)[band].sum() / P[band].sum()
+        self.v = max(min(2.5 * beyond - 0.5, 1), self.of["hold"] * self.v)
+        B = self.of["beta"] * 16**-self.v * R + self.noise * self.N + SPECK
         xi = self.of["decision"] * self.G**2 * before / B + (1 - self.of["decision"]) * np.maximum(P / B - 1, 0)
         self.G, self.P = np.maximum(xi / (1 + xi), self.of["least"] * 3**self.v), P
         gain = np.convolve(np.pad(self.G, 1, mode="edge"), (0.25, 0.5, 0.25), "valid")

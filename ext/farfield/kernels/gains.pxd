@@ -62,7 +62,8 @@ cdef inline void track_noise(Read p, Write noise, Write present, float share, Py
 
 
 cdef inline void learn(
-    Read p, Read noise, Read u1, Read u3, Write a1, Write a3, Write residual, float step, float least, float most, Py_ssize_t n
+    Read p, Read noise, Read u1, Read u3, Write a1, Write a3, Write residual, float down, float up, float least, float most,
+    Py_ssize_t n
 ) noexcept nogil:
     """One step of both coefficients, and the residual that they make of what the echo may have left."""
     cdef Py_ssize_t k
@@ -71,7 +72,8 @@ cdef inline void learn(
         r1 = a1[k] * u1[k]
         r3 = a3[k] * u3[k]
         total = r1 + r3 + noise[k]
-        x = step * (p[k] - total) / (p[k] + total)
+        x = (p[k] - total) / (p[k] + total)
+        x *= up if x > 0 else down
         share = r1 / (r1 + r3)
         r1 = a1[k] * (1 + x * share * u1[k] / (u1[k] + <float> 0.1 * noise[k]))
         r3 = a3[k] * (1 + x * (1 - share) * u3[k] / (u3[k] + <float> 0.1 * noise[k]))
@@ -83,11 +85,11 @@ cdef inline void learn(
 
 
 cdef inline float excess(Read p, Read residual, Read noise, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    """The share of the power from bin `first` to `last` that is beyond four times the residual and twice the noise."""
+    """The share of the power from bin `first` to `last` that is beyond eight times the residual and twice the noise."""
     cdef Py_ssize_t k
     cdef float beyond = 0, total = 0, x
     for k in range(first, last):
-        x = p[k] - 4 * residual[k] - 2 * noise[k]
+        x = p[k] - 8 * residual[k] - 2 * noise[k]
         beyond += x if x > 0 else 0
         total += p[k]
     return beyond / total

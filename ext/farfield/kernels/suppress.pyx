@@ -8,17 +8,17 @@ estimate of the echo, the microphone less e. Everything per bin k, powers are me
     U1  = max(<|D|^2> + 0.003 mean over k of |D|^2, 0.76 U1)     echo that may have left something: it rings on by 60 dB in 0.3 s
     U3  = max(<|C|^2>, 0.76 U3)                                  C = FFT of d^3 / L: what a loudspeaker that distorts adds
     R   = A1 U1 + A3 U3                                          residual echo
-    A1 *= 1 + 0.015 (P - R - N) / (P + R + N) U1 / (U1 + 0.1 N) A1 U1 / R,      1e-4 to 2; A3 likewise
+    A1 *= 1 + x U1 / (U1 + 0.1 N) A1 U1 / R,  1e-4 to 2; A3 likewise;  x = 0.015 (P - R - N) / (P + R + N), times 1 - 0.8 v if > 0
     N  += 0.1 (1 - p) (P - N)                                    noise; p: how probably there is more than noise
-    v   = max(min(4 sum max(P - 4 R - 2 N, 0) / sum P, 1), 0.98 v)              near end, 0 to 1, over 300 Hz to 5 kHz
-    B   = 8^(1 - v) R + N (where noise is suppressed)            what is unwanted
+    v   = max(min(2.5 sum max(P - 8 R - 2 N, 0) / sum P - 0.5, 1), 0.96 v)      near end, 0 to 1, over 300 Hz to 5 kHz
+    B   = 2^(3 - 4 v) R + N (where noise is suppressed)          what is unwanted
     xi  = 0.9 G^2 P / B of the last hop + 0.1 max(P / B - 1, 0)
     G   = max(xi / (1 + xi), 0.1 3^v),   the gain <G>
 
 < >: over neighbours, as 1 2 4 2 1 (powers) and 1 2 1 (gains). L: the mean square of d, falling by at most 0.1 % a hop; d of the
 first microphone. A step of A depends on which is larger and hardly on by how much, so that it follows the median of P over what
-is expected: a talker, who fills a few bins for a while, does not teach it. v is the near-end dominance: while somebody speaks
-nothing is overestimated and the gain stays above -10 dB; else the residual counts eightfold and the gain falls to -20 dB.
+is expected: a talker, who fills a few bins for a while, hardly teaches it. v is the near-end dominance: while somebody speaks half
+the residual is counted and the gain stays above -10 dB; else eight times of it, and the gain falls to -20 dB.
 p = 1 / (1 + 32.6 exp(-0.969 P / N)), exp(x) taken as (1 + min(x, 60) / 32)^32, and at most 1 - 0.1 (p' - 0.9) where its recent
 mean p' exceeds 0.9. N starts as the mean of the first 10 hops that hold sound.
 
@@ -72,8 +72,8 @@ cdef float FLOOR = 1e-12, SPECK = 1e-15
 cdef float SOUND = 1e-9              # mean of P from which a hop teaches what noise is
 cdef float RELEASE = 0.76, LEVEL_RELEASE = 0.999, AROUND = 0.003
 cdef float STEP = 0.015, LEAST_A = 1e-4, MOST_A = 2, FIRST_A1 = 0.3, FIRST_A3 = 0.03
-cdef float NOISE_STEP = 0.1, DECISION = 0.9, HOLD = 0.98
-cdef float MOST_BETA_LOG2 = 3, LEAST_GAIN = 0.1, TALKER_LOG2 = 1.5849625  # of 3
+cdef float NOISE_STEP = 0.1, DECISION = 0.9, HOLD = 0.96
+cdef float MOST_BETA_LOG2 = 3, BETA_RANGE_LOG2 = 4, WARY = 0.8, LEAST_GAIN = 0.1, TALKER_LOG2 = 1.5849625  # of 3
 
 
 cdef class Suppressor:
@@ -169,7 +169,7 @@ cdef class Suppressor:
 
     @property
     def near_end_dominance(self):
-        """v lately: 1 while somebody speaks, falling to 0 while nobody does, in about a second."""
+        """v lately: 1 while somebody speaks, falling to 0 while nobody does, in about half a second."""
         return self.near_end
 
     def process(self, left, mic=None, out=None):
@@ -305,10 +305,11 @@ cdef class Suppressor:
         cdef float *gain = self.part(9)
         cdef float now
         if self.echo:
-            learn(p, noise, self.part(2), self.part(3), self.part(4), self.part(5), residual, STEP, LEAST_A, MOST_A, BINS)
-        now = 4 * excess(p, residual, noise, FIRST, LAST)
+            learn(p, noise, self.part(2), self.part(3), self.part(4), self.part(5), residual,
+                  STEP, STEP * (1 - WARY * self.near_end), LEAST_A, MOST_A, BINS)
+        now = <float> 2.5 * excess(p, residual, noise, FIRST, LAST) - <float> 0.5
         self.near_end = max(min(now, 1), HOLD * self.near_end)
-        wiener(p, self.part(1), residual, noise, gain, exp2f(MOST_BETA_LOG2 * (1 - self.near_end)), self.noise,
+        wiener(p, self.part(1), residual, noise, gain, exp2f(MOST_BETA_LOG2 - BETA_RANGE_LOG2 * self.near_end), self.noise,
                LEAST_GAIN * exp2f(TALKER_LOG2 * self.near_end), DECISION, SPECK, BINS)
         gain[-1] = gain[0]
         gain[BINS] = gain[BINS - 1]
