@@ -16,6 +16,7 @@ from farfield.cli.devices import devices
 from farfield.cli.enhance import enhance, locate
 from farfield.cli.eval import evaluate
 from farfield.cli.eval_echo import evaluate_echo
+from farfield.cli.eval_playback import evaluate_playback
 from farfield.cli.listen import listen
 from farfield.cli.models import models
 from farfield.cli.owner import owner
@@ -28,11 +29,13 @@ WRONG_USE, INTERRUPTED = 2, 130
 
 
 class _Commands(click.Group):
-    """`eval` measures a model, unless what it is to measure is called echo."""
+    """`eval` measures a model, unless what it is to measure is called echo or playback."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args[:2] == ["eval", "echo"]:
             return "eval echo", evaluate_echo, args[2:]
+        if args[:2] == ["eval", "playback"]:
+            return "eval playback", evaluate_playback, args[2:]
         return super().resolve_command(ctx, args)
 
 
