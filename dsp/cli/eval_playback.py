@@ -1,6 +1,7 @@
 """`farfield eval playback`: how many wake words are missed while the device itself plays."""
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from itertools import product
@@ -12,7 +13,7 @@ import click
 from farfield.cli.eval import sounds
 from farfield.cli.shared import as_json, need, note, progress_bar, second_look
 from farfield.errors import InputError
-from farfield.model import load_model
+from farfield.model import Model, load_model
 
 _path = click.Path(path_type=Path)
 _WORDS_A_PART = 12
@@ -76,29 +77,29 @@ def evaluate_playback(
         groups = [HeldOut(load_model(model, second_look=second_look), *(tuple(path for _, path in found) for found in given))]
     else:
         groups = held_out(cross_validated, model, *given, second_look=second_look)
-    conditions = Conditions((snr_db,), (peak_dbfs,), 0.25, tuple(places.rooms([f"sim:{rooms}"], seed)))
-    jobs: list[tuple[Part, Any, Any, str | None, tuple[str, float | None, str | None]]] = []
+    conditions = Conditions((snr_db,), (peak_dbfs,), 0.4, tuple(places.rooms([f"sim:{rooms}"], seed)))
+    jobs: list[tuple[Part, Model, playing.Playback | None, str]] = []
     number = 0
     for group in groups:
         listened = group.model if threshold is None else group.model.deciding_at(threshold)
         for part in parts(group.words, (), group.noise, conditions, seed, clips=_WORDS_A_PART):
             part, number = replace(part, number=number), number + 1
-            jobs.append((part, listened, None, None, ("nothing", None, None)))
+            jobs.append((part, listened, None, "nothing"))
             others = {
                 name: tuple(str(path) for path in group.others if path.is_relative_to(folder))
                 for name, folder in zip(clips, folders, strict=True)
             }
             kinds = [playing.MUSIC] * (playing.MUSIC in playbacks) + list(clips)
-            for kind, over_db, chain in product(kinds, levels, playing.CHAINS):
+            for kind, over_db in product(kinds, levels):
                 turned = others.get(kind, ())
                 turn = 7 * number % max(1, len(turned))
                 played = playing.Playback(turned[turn:] + turned[:turn], over_db, number % rooms)
-                jobs.append((part, listened, played, chain, (kind, over_db, chain)))
+                jobs.append((part, listened, played, kind))
             if own_word:
                 silent, pause_s = playing.own_words(part, part.words)
-                for over_db, chain in product(levels, playing.CHAINS):
+                for over_db in levels:
                     played = playing.Playback(part.words, over_db, number % rooms, pause_s)
-                    jobs.append((silent, listened, played, chain, ("the word", over_db, chain)))
+                    jobs.append((silent, listened, played, "the word"))
     with run.executor(executor) as pool:
         found = _measured(jobs, pool)
     told = {"model": model, "threshold": listened.deciding_threshold, "peak_dbfs": peak_dbfs, "snr_db": snr_db, "rooms": rooms,
@@ -106,34 +107,35 @@ def evaluate_playback(
     print(json.dumps(told)) if as_json else _print(told)
 
 
-def _measured(jobs: list[Any], pool: Executor) -> list[dict[str, Any]]:
+def _measured(jobs: Sequence[Any], pool: Executor) -> list[dict[str, Any]]:
     """What came of each condition, in the order in which they first came."""
     from farfield.evaluation import curve
     from farfield.evaluation import playback as playing
 
-    heard: dict[Any, list[Any]] = {}
-    models = {}
+    heard: dict[tuple[str, float | None, str], list[Any]] = {}
     with progress_bar() as progress:
-        for done, (job, scored) in enumerate(zip(jobs, pool.map(playing.score, *zip(*(job[:4] for job in jobs), strict=True)), strict=True), 1):
-            heard.setdefault(job[4], []).append(scored)
-            models[job[4]] = job[1]
+        results = pool.map(playing.score, *zip(*(job[:3] for job in jobs), strict=True))
+        for done, ((_, _, played, kind), found) in enumerate(zip(jobs, results, strict=True), 1):
+            for chain, scored in found.items():
+                heard.setdefault((kind, None if played is None else played.over_db, chain), []).append(scored)
             progress("streams", done, len(jobs))
+    model = jobs[0][1]
     skipped = dict.fromkeys(line for streams in heard.values() for scored in streams for line in scored.skipped)
     for line in skipped:
         note(f"skipped: {line}")
-    if skipped and not any(scored.said for scored in heard["nothing", None, None]):
+    if skipped and not any(scored.said for scored in heard["nothing", None, ""]):
         raise InputError(f"no clip of the word could be used, wanted one or more; the first that could not: {next(iter(skipped))}")
-    found = []
+    told = []
     for (kind, over_db, chain), streams in heard.items():
-        at = curve.point(streams, models[kind, over_db, chain].deciding_threshold, models[kind, over_db, chain].refractory_ms)
+        at = curve.point(streams, model.deciding_threshold, model.refractory_ms)
         words = len(at.hits) + len(at.missed)
-        found.append({
+        told.append({
             "playback": kind, "over_db": over_db, "chain": chain, "words": words, "missed": len(at.missed),
             "miss_rate": round(at.miss, 5) if words else None,
             "miss_rate_95": [round(x, 5) for x in curve.miss_interval(len(at.missed), words)] if words else None,
             "wakes_without_a_word": len(at.false_accepts), "hours": round(at.hours, 4),
         })  # fmt: skip
-    return found
+    return told
 
 
 def _print(told: dict[str, Any]) -> None:

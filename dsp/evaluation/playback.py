@@ -30,7 +30,8 @@ _LEAD_S = 5  # for which the device has played when the stream begins
 _LOUDEST_DBFS = -12.0  # of the echo's loudest frame: beyond, it would clip
 _REFERENCE_DBFS = -14.0  # of what is played, clip by clip
 _BLOCK = 16_384
-_MUSIC_S = 20
+_CLIPS = 60  # that a part takes of those that are played
+_MUSIC_S, _PIECES = 20, 4  # of music, and how many before they come again
 _PAUSE_S = 2.0  # after each word that the device itself says
 _SMALL_HZ = 150  # below which a device's loudspeaker gives little
 
@@ -52,21 +53,21 @@ def own_words(part: Part, words: Sequence[str]) -> tuple[Part, float]:
     return replace(part, words=(), others=(), least=max(0, length - _LEAD_S * RATE) + RATE), _PAUSE_S
 
 
-def score(part: Part, model: Model, playback: Playback | None, chain: str | None = None) -> Scored:
-    """A part heard as it is, or while the device plays, through `chain`, one of CHAINS.
+def score(part: Part, model: Model, playback: Playback | None) -> dict[str, Scored]:
+    """A part as it is ({"": ...}), or through each of CHAINS while the device plays.
 
     InputError: playback that would clip the microphone.
     """
     made = stream(part)
-    if playback is None or chain is None:
-        return scored(part.number, made, made.samples, model)
+    if playback is None:
+        return {"": scored(part.number, made, made.samples, model)}
     if part.peak_dbfs + playback.over_db > _LOUDEST_DBFS:
         raise InputError(
             f"--playback-db: got {playback.over_db:g} over a talker at {part.peak_dbfs:g} dBFS, "
             f"wanted no more than {_LOUDEST_DBFS:g} dBFS together, where it clips"
         )
     captured = microphone_and_reference(part, made, playback)
-    return scored(part.number, made, through(captured, chain)[_LEAD_S * RATE :], model)
+    return {chain: scored(part.number, made, through(captured, chain)[_LEAD_S * RATE :], model) for chain in CHAINS}
 
 
 def microphone_and_reference(part: Part, made: Stream, playback: Playback) -> NDArray[np.int16]:
@@ -93,16 +94,17 @@ def microphone_and_reference(part: Part, made: Stream, playback: Playback) -> ND
 def _played(playback: Playback, frames: int, random: np.random.Generator) -> Sound:
     from farfield.training import augment
 
+    if playback.clips:
+        clips = [read(Path(path)) for path in playback.clips[:_CLIPS]]
+    else:
+        clips = [augment.music(_MUSIC_S * RATE, random) for _ in range(min(_PIECES, -(-frames // (_MUSIC_S * RATE))))]
     made: list[Sound] = []
-    turn = have = 0
+    have = 0
     while have < frames:
-        if playback.clips:
-            clip = read(Path(playback.clips[turn % len(playback.clips)]))
-        else:
-            clip = augment.music(_MUSIC_S * RATE, random)
-        turn += 1
-        made += [clip * np.float32(gain_to(clip, 10 ** (_REFERENCE_DBFS / 10))), np.zeros(int(playback.pause_s * RATE), np.float32)]
-        have += len(made[-1]) + len(clip)
+        clip = clips[len(made) % len(clips)]
+        clip = np.concatenate([clip, np.zeros(int(playback.pause_s * RATE), np.float32)])
+        made.append(clip * np.float32(gain_to(clip, 10 ** (_REFERENCE_DBFS / 10))))
+        have += len(clip)
     return np.clip(np.concatenate(made)[:frames], -1, 1)
 
 
