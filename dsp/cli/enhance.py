@@ -27,7 +27,7 @@ from farfield.source import FileSource
 @click.option("--direction", "direction_deg", type=float, metavar="DEG",
               help="Where the beam looks. [default: where MIC's sound comes from]")  # fmt: skip
 @click.option("--suppress", type=click.Choice(["none", "echo", "noise", "all"]),
-              help="What the suppressor takes away: what is left of the echo, stationary noise, both. [default: the profile's]")  # fmt: skip
+              help="What the suppressor takes: the rest of the echo, noise, both. [default: the profile's]")  # fmt: skip
 @as_json
 def enhance(
     mic: str,

@@ -115,7 +115,8 @@ def _measured(jobs: Sequence[Any], pool: Executor) -> list[dict[str, Any]]:
     heard: dict[tuple[str, float | None, str], list[Any]] = {}
     with progress_bar() as progress:
         results = pool.map(playing.score, *zip(*(job[:3] for job in jobs), strict=True))
-        for done, ((_, _, played, kind), found) in enumerate(zip(jobs, results, strict=True), 1):
+        for done, (job, found) in enumerate(zip(jobs, results, strict=True), 1):
+            _, _, played, kind = job
             for chain, scored in found.items():
                 heard.setdefault((kind, None if played is None else played.over_db, chain), []).append(scored)
             progress("streams", done, len(jobs))
@@ -124,7 +125,7 @@ def _measured(jobs: Sequence[Any], pool: Executor) -> list[dict[str, Any]]:
     for line in skipped:
         note(f"skipped: {line}")
     if skipped and not any(scored.said for scored in heard["nothing", None, ""]):
-        raise InputError(f"no clip of the word could be used, wanted one or more; the first that could not: {next(iter(skipped))}")
+        raise InputError(f"no clip of the word could be used, wanted one; the first that could not: {next(iter(skipped))}")
     told = []
     for (kind, over_db, chain), streams in heard.items():
         at = curve.point(streams, model.deciding_threshold, model.refractory_ms)

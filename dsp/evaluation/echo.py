@@ -130,7 +130,8 @@ def ours(recording: Recording, tail: int, align: bool = True, noise: bool = Fals
     early = aligner.delay_samples
     aligned = np.ascontiguousarray(ref[early : early + len(recording.mic)])
     found = aligner.echo_samples
-    return Left(aligned, linear, suppressed, None if found is None else round(found * 1000 / RATE, 2), round(aligner.drift_ppm, 1))
+    delay_ms = None if found is None else round(found * 1000 / RATE, 2)
+    return Left(aligned, linear, suppressed, delay_ms, round(aligner.drift_ppm, 1))
 
 
 def measure(recording: Recording, left: Sound, change_s: float | None = None) -> Measured:

@@ -1,4 +1,4 @@
-"""The front end with its suppressor: its delay, what it takes away more than the canceller, and input that is not as it should be.
+"""The front end with its suppressor: its delay, what it takes away more than the canceller, and input that is out of order.
 
 Each odd input is held against the same scene as it should be: a bound of its own, and how much it may cost.
 """
@@ -118,7 +118,7 @@ def test_reset_and_a_gap_start_the_suppressor_anew(clean):
 
 
 def test_the_suppressor_takes_more_and_keeps_the_talker(clean):
-    played, echo, talker, floor, linear, out = clean
+    _, echo, talker, floor, linear, out = clean
     mic = echo + talker + floor
     (erle, si_sdr), (more, with_) = told(linear, mic, talker), told(out, mic, talker)
     assert erle > 12

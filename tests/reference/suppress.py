@@ -19,7 +19,8 @@ class SuppressorReference:
     """As in the head of suppress.pyx, all in float64; `parameters` change single constants of it, for planted faults."""
 
     def __init__(self, microphones, *, echo=True, noise=False, comfort_noise=False, **parameters):
-        self.of = {"step": 0.015, "release": 0.76, "decision": 0.9, "hold": 0.96, "beta": 8.0, "wary": 0.8, "least": 0.1} | parameters
+        constants = {"step": 0.015, "release": 0.76, "decision": 0.9, "hold": 0.96, "beta": 8.0, "wary": 0.8, "least": 0.1}
+        self.of = constants | parameters
         self.echo, self.noise, self.comfort_noise = echo, noise, comfort_noise
         self.E = np.zeros((microphones, SIZE))
         self.D = np.zeros((microphones, SIZE))
