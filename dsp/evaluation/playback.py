@@ -15,6 +15,7 @@ from farfield.evaluation.run import scored
 from farfield.evaluation.streams import Part, Stream, gain_to, stream
 from farfield.frontend import Frontend
 from farfield.model import Model
+from farfield.played import PlayedWords
 from farfield.profile import RATE, load_profile
 from farfield.training.clips import read
 
@@ -26,6 +27,7 @@ CHAINS: dict[str, dict[str, bool]] = {
     "suppressor": {"suppress_echo": True},
     "suppressor, noise": {"suppress_echo": True, "suppress_noise": True},
 }
+IGNORING = ", own words ignored"
 _LEAD_S = 5  # for which the device has played when the stream begins
 _LOUDEST_DBFS = -12.0  # of the echo's loudest frame: beyond, it would clip
 _REFERENCE_DBFS = -14.0  # of what is played, clip by clip
@@ -54,7 +56,7 @@ def own_words(part: Part, words: Sequence[str]) -> tuple[Part, float]:
 
 
 def score(part: Part, model: Model, playback: Playback | None) -> dict[str, Scored]:
-    """A part as it is ({"": ...}), or through each of CHAINS while the device plays.
+    """A part as it is ({"": ...}), or through each of CHAINS while the device plays, two of them ignoring own words too.
 
     InputError: playback that would clip the microphone.
     """
@@ -67,7 +69,16 @@ def score(part: Part, model: Model, playback: Playback | None) -> dict[str, Scor
             f"wanted no more than {_LOUDEST_DBFS:g} dBFS together, where it clips"
         )
     captured = microphone_and_reference(part, made, playback)
-    return {chain: scored(part.number, made, through(captured, chain)[_LEAD_S * RATE :], model) for chain in CHAINS}
+    found = {chain: scored(part.number, made, through(captured, chain)[_LEAD_S * RATE :], model) for chain in CHAINS}
+    player = PlayedWords(model)
+    player.hear(Block(captured[_LEAD_S * RATE :], 0), 1)
+    return found | {f"{chain}{IGNORING}": _ignoring(found[chain], player) for chain in ("linear", "suppressor")}
+
+
+def _ignoring(heard: Scored, player: PlayedWords) -> Scored:
+    """The scores without those steps at which the chain would take a decision for what the device plays."""
+    own = np.array([player.hold(0, index) for index in heard.index.tolist()], bool)
+    return replace(heard, p=np.where(own, 0.0, heard.p), looks=None if heard.looks is None else np.where(own, 0.0, heard.looks))
 
 
 def microphone_and_reference(part: Part, made: Stream, playback: Playback) -> NDArray[np.int16]:

@@ -78,8 +78,9 @@ def test_the_device_says_the_word_itself(part, word):
     model = load_model("alexa")
     raw = scored(0, made, np.ascontiguousarray(captured[:, 0]), model)
     assert len(raw.decisions(model.deciding_threshold, model.refractory_ms)) >= 1
-    kept = playback.score(silent, model, played)["suppressor"]
-    assert len(kept.decisions(model.deciding_threshold, model.refractory_ms)) == 0
+    found = playback.score(silent, model, played)
+    for chain in ("suppressor", "linear, own words ignored"):
+        assert not found[chain].decisions(model.deciding_threshold, model.refractory_ms), chain
 
 
 def test_playback_that_clips_the_microphone_is_refused(part):
@@ -97,10 +98,10 @@ def test_the_command_tells_of_each_condition(word):
     assert found.exception is None, found.exception
     told = json.loads(found.stdout.splitlines()[-1])
     kinds = [(at["playback"], at["over_db"], at["chain"]) for at in told["conditions"]]
-    chains = list(playback.CHAINS)
+    chains = [*playback.CHAINS, "linear, own words ignored", "suppressor, own words ignored"]
     music, own = ([(kind, 10.0, chain) for chain in chains] for kind in ("music", "the word"))
     assert kinds == [("nothing", None, ""), *music, *own]
-    assert [at["words"] for at in told["conditions"]] == [1, 1, 1, 1, 0, 0, 0]
+    assert [at["words"] for at in told["conditions"]] == [1] * 6 + [0] * 5
     assert told["conditions"][0]["missed"] == 0
     assert told["threshold"] == load_model("alexa").deciding_threshold
 
