@@ -214,7 +214,7 @@ def evaluate(
     for recording in recordings(folder):
         left = ours(recording, tail, align, noise)
         theirs = None if peer is None else speex.cancel(peer, recording.mic, recording.ref, tail)
-        told = {
+        told: dict[str, Any] = {
             "recording": recording.name,
             "seconds": round(len(recording.mic) / RATE, 2),
             "delay_ms": left.delay_ms,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from farfield.training.clips import read
 Sound = NDArray[np.float32]
 
 MUSIC = "music"  # the name of synthetic chords
-CHAINS: dict[str, dict[str, bool]] = {
+CHAINS: dict[str, dict[str, Any]] = {  # what the profile switches on
     "linear": {},
     "suppressor": {"suppress_echo": True},
     "suppressor, noise": {"suppress_echo": True, "suppress_noise": True},
