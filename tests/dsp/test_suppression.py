@@ -195,19 +195,19 @@ def test_a_microphone_that_clips_recovers(clean):
     assert si_sdr > of_clean[1] - 2
 
 
-ECHO = {"mixed_dt_test299": 1.5, "mixed_dt_test99": 1.5, "mixed_real_rir_test01": 1.5}
+STATIC = ("mixed_dt_test299", "mixed_dt_test99", "mixed_real_rir_test01")
 
 
 def test_recorded_double_talk_keeps_the_talker(recordings):
-    """Recorded rooms, the talker known: the suppressor takes 4 dB more in pauses, and costs no more than 1.5 dB of SI-SDR."""
+    """Recorded rooms, the talker known: the suppressor takes 4 dB more in pauses, and costs no more than 2 dB of SI-SDR."""
     from farfield.evaluation import echo
 
     linear, more = [], []
-    for name in ECHO:
+    for name in STATIC:
         (recording,) = echo.recordings(recordings / "echo" / name)
         left = echo.ours(recording, 2_048)
         one, other = (echo.measure(recording, x) for x in (left.linear, left.suppressed))
-        assert other.near_si_sdr_db > one.near_si_sdr_db - ECHO[name], name
+        assert other.near_si_sdr_db > one.near_si_sdr_db - 2, name
         linear.append(one.pause_erle_db)
         more.append(other.pause_erle_db)
     assert np.mean(more) > np.mean(linear) + 4
