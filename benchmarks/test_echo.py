@@ -153,6 +153,47 @@ def test_cost_by_tail_and_microphones(benchmark):
     assert further < 1
 
 
+def test_suppressor_and_linear_stage_against_aec3(benchmark):
+    """int16 in, 10 ms a call: both with delay estimator and suppressor; what each takes away, linear stage and suppressor apart."""
+    rtc = pytest.importorskip("livekit.rtc", reason="needs WebRTC's AEC3: pip install livekit")
+    played, heard = echoed()
+    frames = [(played[at : at + 160], heard[at : at + 160]) for at in range(0, len(heard) - 159, 160)]
+    aec3 = rtc.AudioProcessingModule(echo_cancellation=True)
+    aligner, canceller = kernels.Aligner(1, 1), kernels.EchoCanceller(1, 1, tail_samples=TAIL)
+    suppressor = kernels.Suppressor(1, late_samples=canceller.delay_samples)
+    out = np.empty((160, 1), np.float32)
+
+    def ours():
+        for far, near in frames:
+            mic, ref = aligner.process(near[:, None], far[:, None])
+            suppressor.process(canceller.process(mic, ref), mic, out)
+
+    def theirs():
+        for far, near in frames:
+            aec3.process_reverse_stream(rtc.AudioFrame(far.tobytes(), RATE, 1, 160))
+            aec3.process_stream(rtc.AudioFrame(near.tobytes(), RATE, 1, 160))
+
+    measured = ratios(ours, theirs)
+    report(benchmark, "aligner, echo canceller, suppressor, 1 x 1, 192 ms", "AEC3 (livekit)", measured, SECONDS)
+    whole = np.array(heard)[:, None]
+    for stage in (aligner, canceller, suppressor):
+        stage.reset()
+    mic, ref = aligner.process(whole, np.array(played)[:, None])
+    linear = canceller.process(mic, ref)
+    left = suppressor.process(linear, mic)
+    late = aligner.delay_samples + canceller.delay_samples
+    linear_db = attenuation_db(heard, np.append(linear[late:, 0], np.zeros(late)) * 32_768)
+    late += suppressor.delay_samples
+    both_db = attenuation_db(heard, np.append(left[late:, 0], np.zeros(late)) * 32_768)
+    alone = min(cpu_seconds(lambda: suppressor.process(linear, mic)) for _ in range(3)) / SECONDS
+    benchmark.extra_info["note"] = (
+        f"echo taken out at the end: linear stage {linear_db:.1f} dB, with the suppressor {both_db:.1f} dB; "
+        f"the suppressor alone costs {1000 * alone:.3f} ms/s"
+    )
+    benchmark.pedantic(ours, rounds=3)
+    assert both_db > linear_db > 10
+
+
 def test_instructions_of_a_second(benchmark, tmp_path):
     """Of the linear stage, one microphone, 192 ms, counted by callgrind at level v3, or the machine's lower one."""
     if shutil.which("valgrind") is None:

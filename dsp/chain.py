@@ -10,6 +10,7 @@ from farfield.detector import Detector
 from farfield.frontend import Frontend
 from farfield.model import Model
 from farfield.owner import Owner
+from farfield.played import PlayedWords
 from farfield.profile import RATE, Profile
 
 
@@ -20,6 +21,8 @@ class Chain:
     profile's). threshold: the deciding one of every model (None: each model's own). owner: whose voice alone is let through,
     for the models that it is fitted to. Used by one thread; memory is constant. `frame` is what the front end made of the last
     block.
+    Where the profile ignores own words, events whose word may be what a reference plays are none, but stand in `played`, those of
+    the last block.
     bridges: a gap of up to 40 ms is bridged (`bridge.bridged` counts the samples). Any other, or a new epoch, starts every stage
     anew.
     ModelError: an owner that is fitted to none of the models.
@@ -40,6 +43,9 @@ class Chain:
             Detector(model, self.frontend.signals, threshold=threshold, owner=asked)
             for model, asked in zip(models, _owners(owner, models), strict=True)
         ]
+        listens = profile.ignore_own_words and self.frontend.references > 0
+        self._players = [PlayedWords(model) if listens else None for model in models]
+        self.played: list[WakeEvent] = []
         self.bridge = Bridge() if bridges else None
         self.frame: Frame | None = None
         self._last: Block | None = None  # without its sound
@@ -51,6 +57,10 @@ class Chain:
             self.bridge.reset()
         for detector in self.detectors:
             detector.reset()
+        for player in self._players:
+            if player is not None:
+                player.reset()
+        self.played = []
         self.frame = self._last = None
 
     def process(self, block: Block) -> list[WakeEvent]:
@@ -58,7 +68,14 @@ class Chain:
         block = block if self.bridge is None else self.bridge.over(block)
         self.frame = frame = self.frontend.process(block)
         self._last = Block(block.samples[:0].copy(), block.end, block.epoch, block.host_ns)
-        events = [self._located(event) for detector in self.detectors for event in detector.process(frame)]
+        self.played = []
+        events: list[WakeEvent] = []
+        for detector, player in zip(self.detectors, self._players, strict=True):
+            if player is not None:
+                player.hear(block, self.frontend.microphones)
+            for event in detector.process(frame):
+                own = player is not None and player.hold(event.epoch, event.decision)
+                (self.played if own else events).append(self._located(event))
         return sorted(events, key=lambda event: event.decision)
 
     def flush(self, silence: int = 0) -> list[WakeEvent]:

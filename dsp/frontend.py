@@ -1,4 +1,4 @@
-"""From raw microphones to what is scored: health, aligner, echo canceller, fixed and adaptive beams, direction, int16."""
+"""From raw microphones to what is scored: health, aligner, echo canceller, suppressor, beams, direction, int16."""
 
 from collections import deque
 from itertools import pairwise
@@ -28,6 +28,8 @@ _Made = tuple[NDArray[np.int16 | np.float32], NDArray[np.float32], tuple[int, ..
 
 class Frontend:
     """Aligner and echo canceller for each microphone, superdirective fixed beams and SRP-PHAT direction, for one profile.
+
+    Where the profile says so, a suppressor comes before the beams: of residual echo, where there are references, and of noise.
 
     profile: the device's layout. references: how many reference columns the blocks carry (None: the profile's).
     stages: `echo` stops before the beams, `beam` leaves the echo canceller out, `all` is both. azimuths_deg: where the
@@ -61,13 +63,22 @@ class Frontend:
         if not 0 <= self.references <= MOST_REFERENCES:
             raise InputError(f"references: got {self.references}, wanted 0 to {MOST_REFERENCES}")
         self.array = geometry.Array(profile.positions_mm)
-        self._aligner = self._echo = self._beamformer = self._finder = None
+        self._aligner = self._echo = self._suppressor = self._beamformer = self._finder = None
         if self.references and stages != "beam":
             if profile.align:
                 late = profile.reference_late_ms * RATE // 1000
                 self._aligner = kernels.Aligner(self.microphones, self.references, late_samples=late)
             tail = profile.tail_ms * RATE // 1000
             self._echo = kernels.EchoCanceller(self.microphones, self.references, tail_samples=tail)
+        suppresses_echo = profile.suppress_echo and self._echo is not None
+        if suppresses_echo or (profile.suppress_noise and stages != "beam"):
+            self._suppressor = kernels.Suppressor(
+                self.microphones,
+                echo=suppresses_echo,
+                noise=profile.suppress_noise,
+                comfort_noise=profile.comfort_noise and suppresses_echo,
+                late_samples=0 if self._echo is None else self._echo.delay_samples,
+            )
         self.beam_azimuths_deg: tuple[float, ...] = ()
         if self.microphones > 1 and stages != "echo":
             self.beam_azimuths_deg = azimuths_deg or tuple(self.array.spread(profile.beams))
@@ -90,8 +101,8 @@ class Frontend:
                 self._quietest = Quietest(self.microphones, self._beamformer.delay_samples)
                 self.candidates += (MICROPHONE,)
         self.candidates = self.candidates or tuple(f"microphone {number}" for number in range(self.microphones))
-        held = (stage.delay_samples for stage in (self._aligner, self._echo, self._beamformer) if stage is not None)
-        self.delay_samples: int = sum(held)
+        self._late = sum(stage.delay_samples for stage in (self._aligner, self._echo, self._suppressor) if stage is not None)
+        self.delay_samples: int = self._late + (0 if self._beamformer is None else self._beamformer.delay_samples)
         self.signals: int = len(self.candidates)
         self.reset()
 
@@ -132,7 +143,8 @@ class Frontend:
 
     def _restart(self) -> None:
         """As at a stream's beginning, but for what is known of the microphones: a second of sound may well have gaps for that."""
-        for stage in (self._aligner, self._echo, self._beamformer, self._adaptive, self._quietest, self._finder):
+        cancelling = (self._aligner, self._echo, self._suppressor)
+        for stage in (*cancelling, self._beamformer, self._adaptive, self._quietest, self._finder):
             if stage is not None:
                 stage.reset()
         self._hearing = self.array
@@ -183,7 +195,7 @@ class Frontend:
     def forget(self) -> None:
         """Zero the microphones' sound that is held beyond what has yet to leave; what was learnt of the room stays.
 
-        The stages' delays stay filled, less than 60 ms in all, and so does what the loudspeaker played.
+        The stages' delays stay filled, less than 80 ms in all, and so does what the loudspeaker played.
         """
         if self._aligner is not None:
             self._aligner.forget()
@@ -226,7 +238,11 @@ class Frontend:
         if self._echo is not None:
             if self._aligner is not None:
                 heard, played = self._aligner.process(heard, played)
-            heard = self._echo.process(heard, played)
+            captured, heard = heard, self._echo.process(heard, played)
+            if self._suppressor is not None:
+                heard = self._suppressor.process(heard, captured if self._suppressor.echo else None)
+        elif self._suppressor is not None:
+            heard = self._suppressor.process(heard)
         maps, ends = self._directions(heard)
         signals = heard if self._beamformer is None else self._beamformer.process(heard)
         others = []
@@ -245,11 +261,10 @@ class Frontend:
         if self._finder is None:
             return np.empty((0, 0), np.float32), ()
         update = self._finder.update_samples
-        late = sum(stage.delay_samples for stage in (self._aligner, self._echo) if stage is not None)
         before = self._heard // update
         maps = self._finder.process(heard)
         self._heard += len(heard)
-        ends = tuple(self._start + (before + 1 + n) * update - late for n in range(len(maps)))
+        ends = tuple(self._start + (before + 1 + n) * update - self._late for n in range(len(maps)))
         self._maps.extend(zip(ends, maps, strict=True))
         return maps, ends
 

@@ -35,6 +35,9 @@ class Profile:
     best_microphone: whether the quietest microphone is. tail_ms: length of echo path that the canceller can learn.
     align: whether the echo's delay (up to 600 ms) and the clocks' drift are found and removed. reference_late_ms: by how much a
     reference may come later than its echo, up to 50; the microphones are held back for it.
+    suppress_echo, suppress_noise: whether what the canceller leaves, and stationary noise, is suppressed, for another 12 ms of
+    delay. comfort_noise: whether background that goes with the echo is filled up again.
+    ignore_own_words: whether a wake word that the device plays itself, as its references tell, is no wake event.
     words: the wake-word models that the device listens for.
     """
 
@@ -51,6 +54,10 @@ class Profile:
     tail_ms: int = 128
     align: bool = True
     reference_late_ms: int = 0
+    suppress_echo: bool = False
+    suppress_noise: bool = False
+    comfort_noise: bool = False
+    ignore_own_words: bool = False
     words: tuple[str, ...] = ()
     gains: tuple[float, ...] = ()  # of each microphone; none where nothing was measured
     delays: tuple[float, ...] = ()
@@ -154,11 +161,20 @@ def _parsed(source: str, text: str) -> Profile:
         tail_ms=top.whole("tail_ms", 16, 512, default=128),
         align=top.flag("align", default=True),
         reference_late_ms=top.whole("reference_late_ms", 0, 50, default=0),
+        suppress_echo=top.flag("suppress_echo", default=False),
+        suppress_noise=top.flag("suppress_noise", default=False),
+        comfort_noise=top.flag("comfort_noise", default=False),
+        ignore_own_words=top.flag("ignore_own_words", default=False),
         words=top.words("words"),
         gains=tuple(gains) if any(gains) else (),
         delays=tuple(delays) if any(delays) else (),
     )
     top.done()
+    if profile.comfort_noise and (profile.suppress_noise or not profile.suppress_echo):
+        raise InputError(
+            f"{source}: field comfort_noise: got true, wanted it with suppress_echo and without suppress_noise, "
+            "whose background it would bring back"
+        )
     used = [*microphones, *references]
     for channel in used:
         if used.count(channel) > 1:

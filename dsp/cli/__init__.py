@@ -19,6 +19,7 @@ from farfield.cli.eval import evaluate
 from farfield.cli.eval_array import evaluate_array
 from farfield.cli.eval_array_words import evaluate_array_words
 from farfield.cli.eval_echo import evaluate_echo
+from farfield.cli.eval_playback import evaluate_playback
 from farfield.cli.listen import listen
 from farfield.cli.models import models
 from farfield.cli.owner import owner
@@ -31,7 +32,7 @@ WRONG_USE, INTERRUPTED = 2, 130
 
 
 class _Commands(click.Group):
-    """`eval` measures a model, unless what it is to measure is called echo, array or array-words."""
+    """`eval` measures a model, unless what it is to measure is called array, array-words, echo or playback."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args[:2] == ["eval", "echo"]:
@@ -40,6 +41,8 @@ class _Commands(click.Group):
             return "eval array-words", evaluate_array_words, args[2:]
         if args[:2] == ["eval", "array"]:
             return "eval array", evaluate_array, args[2:]
+        if args[:2] == ["eval", "playback"]:
+            return "eval playback", evaluate_playback, args[2:]
         return super().resolve_command(ctx, args)
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,29 @@ from farfield.talkers import Talker, TalkerTracker
               help="echo: the first microphone without its echo; beam: the beam alone; all: both.")  # fmt: skip
 @click.option("--direction", "direction_deg", type=float, metavar="DEG",
               help="Where the beam looks. [default: where MIC's sound comes from]")  # fmt: skip
+@click.option("--suppress", type=click.Choice(["none", "echo", "noise", "all"]),
+              help="What the suppressor takes: the rest of the echo, noise, both. [default: the profile's]")  # fmt: skip
 @as_json
 def enhance(
-    mic: str, output: Path, profile: str, reference: str | None, stage: str, direction_deg: float | None, as_json: bool
+    mic: str,
+    output: Path,
+    profile: str,
+    reference: str | None,
+    stage: str,
+    direction_deg: float | None,
+    suppress: str | None,
+    as_json: bool,
 ) -> None:
     """Write MIC as the wake-word scorer would hear it: mono, 16 kHz, 16 bit, aligned in time with MIC.
 
     The chain's delay is taken out of the sound and reported.
     """
     layout = load_profile(profile)
+    if suppress is not None:
+        layout = _suppressing(layout, suppress)
     source = FileSource(mic, layout, reference)
+    if suppress in ("echo", "all") and (source.references == 0 or stage == "beam"):
+        raise InputError(f"--suppress {suppress}: no echo canceller comes before it; wanted --ref, and --stage echo or all")
     _refuse_impossible(stage, direction_deg, layout, source, mic)
     if output.suffix.lower() != ".wav":
         raise InputError(f"{output}: got the suffix {output.suffix!r}, wanted .wav")
@@ -70,6 +84,16 @@ def enhance(
     said += [f"beam towards {report['direction']}°"] if azimuths else []
     said += [f"echo removed at the end of the file: {erle_db} dB"] if erle_db is not None else []
     print("; ".join(said))
+
+
+def _suppressing(layout: Profile, what: str) -> Profile:
+    noise = what in ("noise", "all")
+    return replace(
+        layout,
+        suppress_echo=what in ("echo", "all"),
+        suppress_noise=noise,
+        comfort_noise=layout.comfort_noise and what == "echo",
+    )
 
 
 def _refuse_impossible(stage: str, direction_deg: float | None, layout: Profile, source: FileSource, mic: str) -> None:

@@ -79,7 +79,8 @@ def evaluate(
 ) -> None:
     """Measure a wake-word model on a labelled stream: misses against false accepts an hour, and latency.
 
-    `farfield eval echo DIR` measures the echo canceller instead, `farfield eval array` a microphone array.
+    `farfield eval echo DIR` measures the echo canceller instead, `farfield eval playback` the word while the device plays,
+    `farfield eval array` a microphone array and `farfield eval array-words` the word through one.
 
     A word counts once, as a hit if a decision falls between its start and 0.5 s after its end; every other decision is a
     false accept. Clips of people whose voices trained the model measure nothing. Intervals are over clips: one that is heard
@@ -101,11 +102,11 @@ def evaluate(
     if any(room.startswith("sim:") for room in rooms):
         need("pyroomacoustics", "pyroomacoustics", "eval")
     conditions = Conditions(snr_db or (10.0,), peak_dbfs, speech_share, tuple(places.rooms(rooms, seed)))
-    sounds = [sounds_in(folders) for folders in (positives, negatives, noise)]
+    given = [sounds_in(folders) for folders in (positives, negatives, noise)]
     if cross_validated is None:
-        groups = [HeldOut(load_model(model, second_look=second_look), *(tuple(path for _, path in group) for group in sounds))]
+        groups = [HeldOut(load_model(model, second_look=second_look), *(tuple(path for _, path in group) for group in given))]
     else:
-        groups = held_out(cross_validated, model, *sounds, second_look=second_look)
+        groups = held_out(cross_validated, model, *given, second_look=second_look)
     work: list[Part] = []
     models: list[Model] = []
     for group in groups:

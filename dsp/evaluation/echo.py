@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from farfield import kernels
 from farfield.errors import InputError
-from farfield.evaluation import speex
+from farfield.evaluation import aecmos, speex
+from farfield.evaluation.least_squares import bound_db
 from farfield.profile import MOST_REFERENCES, RATE
 
 Sound = NDArray[np.float32]
@@ -23,6 +24,7 @@ _FRAME = 320  # 20 ms, in which the talker speaks or pauses
 _PAUSE = 1e-3  # of the power of the talker's loudest frame
 _STEP = 1_600  # convergence is told to 0.1 s, over windows of 0.5 s
 _WITHIN_DB = 3.0
+_LEAD = 64
 
 
 @dataclass(frozen=True)
@@ -92,22 +94,44 @@ def _read(path: Path) -> Sound:
     return np.asarray(sound, np.float32)
 
 
-def ours(recording: Recording, tail: int, align: bool = True) -> tuple[Sound, float | None, float | None]:
-    """What the linear stage leaves of the microphone, in time with it; the delay in ms and the drift in ppm that were found.
+@dataclass(frozen=True)
+class Left:
+    """What the stages leave of the microphone, each in time with it; the delay in ms and the drift in ppm that were found.
 
-    align: whether the aligner goes before it, as in the chain; without it nothing is found.
+    ref: (frames, references), as the linear stage had it, lined up with the microphone.
+    """
+
+    ref: Sound
+    linear: Sound
+    suppressed: Sound
+    delay_ms: float | None
+    drift_ppm: float | None
+
+
+def ours(recording: Recording, tail: int, align: bool = True, noise: bool = False) -> Left:
+    """The linear stage and, after it, the suppressor.
+
+    align: whether the aligner goes before them, as in the chain; without it nothing is found. noise: whether the suppressor
+    takes stationary noise away too.
     """
     canceller = kernels.EchoCanceller(1, recording.ref.shape[1], tail_samples=tail)
+    suppressor = kernels.Suppressor(1, noise=noise, late_samples=canceller.delay_samples)
     aligner = kernels.Aligner(1, recording.ref.shape[1]) if align else None
     late = canceller.delay_samples + (0 if aligner is None else aligner.delay_samples)
-    mic, ref = (np.pad(x, ((0, late), (0, 0))) for x in (recording.mic[:, None], recording.ref))
+    more = late + suppressor.delay_samples
+    mic, ref = (np.pad(x, ((0, more), (0, 0))) for x in (recording.mic[:, None], recording.ref))
     if aligner is not None:
         mic, ref = aligner.process(mic, ref)
-    left = np.asarray(canceller.process(mic, ref)[late:, 0], np.float32)
+    left = canceller.process(mic, ref)
+    linear = left[late : late + len(recording.mic), 0].copy()
+    suppressed = np.asarray(suppressor.process(left, np.asarray(mic, np.float32))[more:, 0], np.float32)
     if aligner is None:
-        return left, None, None
+        return Left(recording.ref, linear, suppressed, None, None)
+    early = aligner.delay_samples
+    aligned = np.ascontiguousarray(ref[early : early + len(recording.mic)])
     found = aligner.echo_samples
-    return left, None if found is None else round(found * 1000 / RATE, 2), round(aligner.drift_ppm, 1)
+    delay_ms = None if found is None else round(found * 1000 / RATE, 2)
+    return Left(aligned, linear, suppressed, delay_ms, round(aligner.drift_ppm, 1))
 
 
 def measure(recording: Recording, left: Sound, change_s: float | None = None) -> Measured:
@@ -177,31 +201,51 @@ def _converged(erle: NDArray[np.float64]) -> float | None:
     return None
 
 
-def evaluate(folder: Path, tail: int, change_s: float | None = None, align: bool = True) -> list[dict[str, Any]]:
-    """Each recording's figures, ours and Speex's (None where its library is not there), and the delay and drift found."""
+def evaluate(
+    folder: Path, tail: int, change_s: float | None = None, align: bool = True, *, noise: bool = False, scene: str | None = None
+) -> list[dict[str, Any]]:
+    """Each recording's figures, of our linear stage, our suppressor after it and Speex (None where its library is not there).
+
+    With them the delay and drift found, and the linear stage's yardstick: the ERLE from 3 s on of the best fixed filter of 2,048
+    taps. noise: whether stationary noise is suppressed too. scene: what AECMOS is told of the recordings; None: it is not asked.
+    """
     peer = speex.library()
     found = []
     for recording in recordings(folder):
-        left, delay_ms, drift_ppm = ours(recording, tail, align)
+        left = ours(recording, tail, align, noise)
         theirs = None if peer is None else speex.cancel(peer, recording.mic, recording.ref, tail)
-        found.append({
+        told: dict[str, Any] = {
             "recording": recording.name,
             "seconds": round(len(recording.mic) / RATE, 2),
-            "delay_ms": delay_ms,
-            "drift_ppm": drift_ppm,
-            "ours": asdict(measure(recording, left, change_s)),
-            "speex": None if theirs is None else asdict(measure(recording, theirs, change_s)),
-        })  # fmt: skip
+            "delay_ms": left.delay_ms,
+            "drift_ppm": left.drift_ppm,
+            "bound_settled_db": _bound(recording, left.ref),
+        }
+        for name, sound in (("ours", left.linear), ("suppressed", left.suppressed), ("speex", theirs)):
+            told[name] = None if sound is None else asdict(measure(recording, sound, change_s))
+            if sound is not None and scene is not None:
+                echo, other = aecmos.rated(recording.ref[:, 0], recording.mic, sound, scene)
+                told[name] |= {"aecmos_echo": echo, "aecmos_other": other}
+        found.append(told)
     return found
 
 
+def _bound(recording: Recording, ref: Sound) -> float | None:
+    """Of the echo from 3 s on; the filter begins 4 ms before the microphone, for the aligner leaves it some room."""
+    since = int(SETTLED_AFTER_S * RATE)
+    if len(recording.mic) < since + RATE:
+        return None
+    echo = recording.mic if recording.near is None else recording.mic - recording.near
+    return bound_db(echo, ref, since, -_LEAD)
+
+
 def draw(found: list[dict[str, Any]], path: Path) -> None:
-    """ERLE by second of each recording, ours and Speex's; OSError where `path` cannot be written."""
+    """ERLE by second of each recording, of both our stages and Speex; OSError where `path` cannot be written."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 1 + 2.2 * len(found)), layout="constrained")
     for axes, told in zip(np.atleast_1d(figure.subplots(len(found), squeeze=True)), found, strict=True):
-        for side in ("ours", "speex"):
+        for side in ("ours", "suppressed", "speex"):
             if told[side] is not None:
                 levels = told[side]["erle_by_second_db"]
                 axes.step(np.arange(len(levels) + 1), [*levels, levels[-1]], where="post", label=side)

@@ -16,6 +16,7 @@ from farfield.training.clips import SUFFIXES, read
 
 Sound = NDArray[np.float32]
 DISTANCES_M = (1.0, 2.0, 3.0, 4.0)  # of the talkers in a simulated room
+_LOUDSPEAKER_M = (0.05, -0.03, -0.07)
 _MOST_SIMULATED = 64
 _HIGHEST_ORDER = 40  # of reflections: what the image sources of more would add is below the tail that is there
 _BEFORE = 8  # samples kept before the direct sound: a fractional delay's filter rises there
@@ -95,6 +96,21 @@ def plan(seed: int, number: int) -> Plan:
         placed = [talker for talker in talkers if talker is not None]
         if len(placed) == len(talkers):
             return Plan(size, float(absorption), min(int(order), _HIGHEST_ORDER), microphone, np.array(placed))
+
+
+@lru_cache(maxsize=_MOST_SIMULATED)
+def loudspeaker(seed: int, number: int) -> Sound:
+    """From a device's own loudspeaker, 9 cm beside its microphone, in room `number` of a seed; from its direct sound on."""
+    import pyroomacoustics
+
+    drawn = plan(seed, number)
+    room = pyroomacoustics.ShoeBox(
+        drawn.size_m, fs=RATE, materials=pyroomacoustics.Material(drawn.absorption), max_order=drawn.order
+    )
+    room.add_source(drawn.microphone_m + _LOUDSPEAKER_M)
+    room.add_microphone(drawn.microphone_m)
+    room.compute_rir()
+    return _from_direct(np.asarray(room.rir[0][0], np.float32))
 
 
 def _talker(

@@ -19,7 +19,7 @@ from farfield.detector import Detector
 from farfield.errors import InputError
 from farfield.evaluation import curve
 from farfield.evaluation.curve import LATEST_S, Point, Scored
-from farfield.evaluation.streams import Part, Said, stream
+from farfield.evaluation.streams import Part, Said, Stream, stream
 from farfield.look import LOOK_FRAMES, Verifier
 from farfield.model import Model
 from farfield.profile import RATE
@@ -57,14 +57,19 @@ class Evaluation:
 def score(part: Part, model: Model) -> Scored:
     """One part heard from its start, as one stream."""
     made = stream(part)
+    return scored(part.number, made, made.samples, model)
+
+
+def scored(number: int, made: Stream, samples: NDArray[np.int16], model: Model) -> Scored:
+    """A stream as it reached the detector: `samples`, int16 (frames,), in time with it."""
     detector = Detector(replace(model, second_look=None))
-    detector.process(Frame(made.samples[:, None], 0, 0, 0, len(made.samples)))
+    detector.process(Frame(samples[:, None], 0, 0, 0, len(samples)))
     p = detector.steps.p
     floor = model.threshold if model.second_look else min(curve.FLOOR, model.threshold)
     kept = curve.notable(p, floor)
-    looked = looks(model, made.samples, p)[kept] if model.second_look else None
+    looked = looks(model, samples, p)[kept] if model.second_look else None
     index = detector.steps.index[kept]
-    return Scored(part.number, index, p[kept], made.said, made.skipped, len(made.samples), made.spoken, looked, model.threshold)
+    return Scored(number, index, p[kept], made.said, made.skipped, len(samples), made.spoken, looked, model.threshold)
 
 
 def looks(model: Model, samples: NDArray[np.int16], p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -206,6 +206,7 @@ def bad_files(folder: Path):
         "enhance echo": (("enhance", good, "-o", folder / "o.wav", "--stage", "echo"), ["--ref"]),
         "enhance beam": (("enhance", good, "-o", folder / "o.wav", "--stage", "beam"), ["one microphone"]),
         "enhance direction": (("enhance", good, "-o", folder / "o.wav", "--direction", "9"), ["one microphone"]),
+        "enhance suppress": (("enhance", good, "-o", folder / "o.wav", "--suppress", "echo"), ["--suppress echo", "--ref"]),
         "enhance stage": (("enhance", good, "-o", folder / "o.wav", "--stage", "bean"), ["bean"]),
         "locate one": (("locate", good), ["one microphone"]),
         "show": (("models", "show", folder / "bad.tflite"), ["bad.tflite"]),
@@ -220,7 +221,7 @@ def bad_files(folder: Path):
     "missing", "truncated", "empty", "no sound", "rate", "nan", "inf", "channel", "profile", "no profile", "reference", "tflite",
     "safetensors", "no model", "threshold", "threshold nan", "scores of two", "scores nowhere", "option", "no file", "command",
     "enhance suffix", "enhance itself", "enhance nowhere", "enhance nan", "enhance echo", "enhance beam", "enhance direction",
-    "enhance stage", "locate one", "show", "import", "import suffix", "train suffix", "demo room",
+    "enhance stage", "enhance suppress", "locate one", "show", "import", "import suffix", "train suffix", "demo room",
 ])  # fmt: skip
 def test_bad_input_is_one_line_status_2_and_nothing_written(run, tmp_path, case):
     arguments, named = bad_files(tmp_path)[case]

@@ -1,6 +1,9 @@
 """`farfield eval echo`: figures of planted cancellers whose answers are known, and the command on planted recordings."""
 
 import json
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from scipy.signal import fftconvolve
 from farfield.cli import cli
 from farfield.errors import InputError
 from farfield.evaluation import echo, speex
+from farfield.evaluation.least_squares import bound_db
 
 RATE = 16_000
 
@@ -66,9 +70,50 @@ def test_silence_has_figures_too():
 def test_our_canceller_comes_out_in_time_with_the_microphone():
     """Planted: a quiet reference, through which the microphone passes whole; one sample of delay would show."""
     recording, _ = planted(2)
-    left, *found = echo.ours(echo.Recording("", recording.mic, 0 * recording.ref, None), 2048)
-    assert found == [None, 0]
-    assert left.tobytes() == recording.mic.tobytes()
+    left = echo.ours(echo.Recording("", recording.mic, 0 * recording.ref, None), 2048)
+    assert (left.delay_ms, left.drift_ppm) == (None, 0)
+    assert left.linear.tobytes() == recording.mic.tobytes()
+    assert np.abs(left.suppressed - recording.mic).max() < 1e-5
+
+
+@pytest.mark.parametrize("references", [1, 2])
+@pytest.mark.parametrize("late", [0, 20, -5])
+def test_the_bound_is_that_of_least_squares(references, late):
+    """Against LAPACK's solution of the same few taps, over a stretch in the midst of a stream."""
+    rng = np.random.default_rng(references)
+    ref = rng.standard_normal((600, references)).astype(np.float32)
+    echo = (np.roll(ref.sum(axis=1), 2) + 0.5 * rng.standard_normal(600)).astype(np.float32)
+    taps, since = 12, 200
+    delayed = np.zeros((600, references, taps))
+    for tap in range(taps):
+        at = np.arange(600) - late - tap
+        inside = (at >= 0) & (at < 600)
+        delayed[inside, :, tap] = ref[at[inside]]
+    matrix, wanted = delayed.reshape(600, -1)[since:], echo[since:].astype(float)
+    left = wanted - matrix @ np.linalg.lstsq(matrix, wanted)[0]
+    got = bound_db(echo, ref, since, late, taps)
+    assert got == pytest.approx(10 * np.log10((wanted @ wanted) / (left @ left)), abs=1e-4)
+
+
+def test_the_bound_of_a_path_that_fits_is_what_is_no_echo():
+    """Noise 30 dB below the echo, of which as many parts as there are taps are learnt by heart."""
+    recording, heard = planted(3)
+    noise = 10**-1.5 * heard.std() * np.random.default_rng(3).standard_normal(len(heard))
+    got = bound_db(np.float32(heard + noise), recording.ref, RATE, -64, 900)
+    assert got == pytest.approx(30 - 10 * np.log10(1 - 900 / (2 * RATE)), abs=0.2)
+    assert bound_db(np.float32(noise), recording.ref, RATE, 0, 64) < 0.2, "planted: what is no echo at all"
+
+
+def test_aecmos_tells_an_echo_from_what_is_left_of_it(recordings):
+    if find_spec("speechmos") is None:
+        pytest.skip("needs AECMOS: pip install 'farfield[aecmos]'")
+    command = [sys.executable, "-W", "ignore", "-m", "farfield.cli", "eval", "echo", "--aecmos", "double", "--json",
+               str(recordings / "echo" / "real_doubletalk_0")]  # fmt: skip
+    ran = subprocess.run(command, capture_output=True, text=True)  # in a process of its own, for its imports warn
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    assert 3 < told["ours"]["aecmos_echo"] < told["suppressed"]["aecmos_echo"] <= 5
+    assert 1 <= told["suppressed"]["aecmos_other"] <= 5
 
 
 def test_speex_comes_out_in_time_with_the_microphone():
@@ -103,6 +148,8 @@ def test_the_command_tells_of_each_recording(tmp_path):
     assert [one["drift_ppm"] for one in told] == pytest.approx([0, 0], abs=30)
     assert [one["seconds"] for one in told] == [4.0, 4.0]
     assert told[0]["ours"]["near_si_sdr_db"] > 8
+    assert told[0]["suppressed"]["pause_erle_db"] > told[0]["ours"]["pause_erle_db"]
+    assert told[0]["bound_settled_db"] > 30
     assert told[1]["ours"]["near_si_sdr_db"] is None
     assert told[0]["ours"]["reconverged_s"] is not None
     unaligned = json.loads(run(tmp_path / "all" / "known", "--json", "--no-align").stdout)

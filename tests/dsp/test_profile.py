@@ -106,6 +106,19 @@ def test_the_alignment_of_references_can_be_set(tmp_path):
     assert (profile.align, profile.reference_late_ms) == (False, 50)
 
 
+def test_the_suppressor_is_off_unless_it_is_switched_on(tmp_path):
+    path = tmp_path / "desk.toml"
+    for text, wanted in (
+        ("tail_ms = 200", (False, False, False)),
+        ("suppress_echo = true\nsuppress_noise = true", (True, True, False)),
+        ("suppress_echo = true\ncomfort_noise = true", (True, False, True)),
+        ("suppress_noise = true", (False, True, False)),
+    ):
+        path.write_text(GOOD.replace("tail_ms = 200", text))
+        profile = load_profile(path)
+        assert (profile.suppress_echo, profile.suppress_noise, profile.comfort_noise) == wanted
+
+
 def complaint(path) -> str:
     with pytest.raises(InputError) as caught:
         load_profile(path)
@@ -132,6 +145,10 @@ MISTAKES = {
     "no beams": ("beams = 5", "beams = 0", ["field beams", "got 0", "1 to 16"]),
     "tail too long": ("tail_ms = 200", "tail_ms = 513", ["field tail_ms", "got 513", "16 to 512"]),
     "align a number": ("tail_ms = 200", "align = 1", ["field align", "got 1", "true or false"]),
+    "suppress a text": ("tail_ms = 200", 'suppress_echo = "yes"', ["field suppress_echo", "got 'yes'", "true or false"]),
+    "comfort alone": ("tail_ms = 200", "comfort_noise = true", ["field comfort_noise", "wanted it with suppress_echo"]),
+    "comfort and noise": ("tail_ms = 200", "suppress_echo = true\nsuppress_noise = true\ncomfort_noise = true",
+                          ["field comfort_noise", "without suppress_noise"]),
     "reference too late": ("tail_ms = 200", "reference_late_ms = 51", ["field reference_late_ms", "got 51", "0 to 50"]),
     "words a text": ('["alexa"]', '"alexa"', ["field words", "a list of texts"]),
     "words numbers": ('["alexa"]', "[1]", ["field words", "a list of texts"]),

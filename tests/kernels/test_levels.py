@@ -16,7 +16,9 @@ from farfield import kernels as farfield_kernels
 from reference.networks import networks
 
 LEVELS = farfield_kernels.levels()
-CLASSES = ("RealFFT", "Aligner", "EchoCanceller", "Beamformer", "MVDR", "DirectionFinder", "Features", "Scorer", "Spelling")
+CLASSES = (
+    "RealFFT", "Aligner", "EchoCanceller", "Suppressor", "Beamformer", "MVDR", "DirectionFinder", "Features", "Scorer", "Spelling",
+)  # fmt: skip
 STUBS = Path(farfield_kernels.__file__).with_suffix(".pyi")
 
 
@@ -35,7 +37,7 @@ def test_each_level_can_be_forced(level):
     assert done.returncode == 0, done.stderr
     forced, modules = done.stdout.splitlines()
     assert forced == level
-    named = ("align", "beam", "direction", "echo", "features", "fft", "mvdr", "scorer", "spelling")
+    named = ("align", "beam", "direction", "echo", "features", "fft", "mvdr", "scorer", "spelling", "suppress")
     assert modules.split() == [f"farfield.kernels.{level}.{module}" for module in named]
 
 
@@ -113,6 +115,7 @@ EXAMPLES = {
         "positions_mm": np.eye(3), "lowest_hz": 300.0, "highest_hz": 7500.0, "smoothing": 0.8, "delays_samples": np.zeros(3),
     },
     "Features": {},
+    "Suppressor": {"microphones": 1, "echo": True, "noise": False, "comfort_noise": False, "late_samples": 0},
     "Scorer": {
         "stride": 1,
         "quantiser": {"multiplier": 1 << 30, "shift": 30},

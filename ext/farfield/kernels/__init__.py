@@ -18,6 +18,7 @@ _MODULES = {
     "RealFFT": "fft",
     "Aligner": "align",
     "EchoCanceller": "echo",
+    "Suppressor": "suppress",
     "Beamformer": "beam",
     "MVDR": "mvdr",
     "DirectionFinder": "direction",

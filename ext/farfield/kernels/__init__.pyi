@@ -85,6 +85,37 @@ class EchoCanceller:
 
 # --- end of echo.pyx
 
+# --- suppress.pyx: Suppressor
+class Suppressor:
+    @property
+    def microphones(self) -> int: ...
+    @property
+    def hop(self) -> int: ...
+    @property
+    def delay_samples(self) -> int: ...
+    @property
+    def late_samples(self) -> int: ...
+    @property
+    def echo(self) -> bool: ...
+    @property
+    def noise(self) -> bool: ...
+    @property
+    def comfort_noise(self) -> bool: ...
+    @property
+    def near_end_dominance(self) -> float: ...
+    def __init__(
+        self, microphones: int, *, echo: bool = True, noise: bool = False, comfort_noise: bool = False, late_samples: int = 0
+    ) -> None: ...
+    def process(
+        self,
+        left: NDArray[np.float32 | np.int16],
+        mic: NDArray[np.float32 | np.int16] | None = None,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]: ...
+    def reset(self) -> None: ...
+
+# --- end of suppress.pyx
+
 # --- beam.pyx: Beamformer
 class Beamformer:
     @property
