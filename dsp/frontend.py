@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from farfield import geometry, kernels
 from farfield.block import Block, Frame
+from farfield.cancel import cancel
 from farfield.direction import Direction, estimate
 from farfield.errors import InputError
 from farfield.profile import MOST_REFERENCES, RATE, Profile
@@ -115,9 +116,10 @@ class Frontend:
         heard: NDArray[np.int16 | np.float32] = np.ascontiguousarray(samples[:, : self.microphones])
         if self._echo is not None:
             played: NDArray[np.int16 | np.float32] = np.ascontiguousarray(samples[:, self.microphones :])
-            if self._aligner is not None:
-                heard, played = self._aligner.process(heard, played)
-            heard = self._echo.process(heard, played)
+            if self._aligner is None:
+                heard = self._echo.process(heard, played)
+            else:
+                heard = cancel(self._aligner, self._echo, heard, played, block.index - self._start)
         maps, ends = self._directions(heard)
         signals = heard if self._beamformer is None else self._beamformer.process(heard)
         index = block.index - self.delay_samples

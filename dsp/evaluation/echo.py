@@ -10,6 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from farfield import kernels
+from farfield.cancel import cancel
 from farfield.errors import InputError
 from farfield.evaluation import speex
 from farfield.profile import MOST_REFERENCES, RATE
@@ -101,11 +102,9 @@ def ours(recording: Recording, tail: int, align: bool = True) -> tuple[Sound, fl
     aligner = kernels.Aligner(1, recording.ref.shape[1]) if align else None
     late = canceller.delay_samples + (0 if aligner is None else aligner.delay_samples)
     mic, ref = (np.pad(x, ((0, late), (0, 0))) for x in (recording.mic[:, None], recording.ref))
-    if aligner is not None:
-        mic, ref = aligner.process(mic, ref)
-    left = np.asarray(canceller.process(mic, ref)[late:, 0], np.float32)
     if aligner is None:
-        return left, None, None
+        return np.asarray(canceller.process(mic, ref)[late:, 0], np.float32), None, None
+    left = np.asarray(cancel(aligner, canceller, mic, ref, 0)[late:, 0], np.float32)
     found = aligner.echo_samples
     return left, None if found is None else round(found * 1000 / RATE, 2), round(aligner.drift_ppm, 1)
 

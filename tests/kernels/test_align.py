@@ -77,6 +77,7 @@ def test_against_float64(kernels, delay, jump, ppm):
     wanted_mic, wanted_ref = slow.align(mic[:, 0].astype(float), ref[:, 0].astype(float))
     assert aligner.echo_samples == pytest.approx(slow.echo, abs=1e-2)
     assert aligner.drift_ppm == pytest.approx(1e6 * slow.rho, abs=0.1)
+    assert aligner.moves == slow.moves == 1 + (jump > 0)
     assert (aligner.drift_ppm == 0) == (ppm == 0)
     assert mics[: len(wanted_mic), 0].tobytes() == np.float32(wanted_mic).tobytes()
     assert snr_db(refs[: len(wanted_ref), 0], wanted_ref) > 50
@@ -120,6 +121,44 @@ def test_a_jump_is_followed_within_two_seconds(kernels, jump):
     aligned(aligner, mic[at : at + 2 * RATE], ref[at : at + 2 * RATE])
     assert aligner.echo_samples - before == pytest.approx(jump, abs=1)
     assert aligner.drift_ppm == 0
+
+
+def chords(rng, seconds):
+    """Four notes of eight partials at a time, each chord held for 0.4 s: its correlation with itself repeats."""
+    t = np.arange(int(0.4 * RATE)) / RATE
+    held = [
+        sum(np.sin(2 * np.pi * f * h * t + rng.uniform(0, 6)) / h for f in 110 * 2 ** (rng.integers(0, 25, 4) / 12) for h in range(1, 9))
+        * np.exp(-3 * t)
+        for _ in range(int(seconds / 0.4))
+    ]
+    return 0.05 * np.concatenate(held)[:, None]
+
+
+def test_chords_do_not_look_like_jumps(kernels):
+    """The references are moved once, to where the echo is."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        ref = chords(rng, 20)
+        aligner = kernels.Aligner(1, 1)
+        aligned(aligner, echo_of(rng, ref, 1_000, near=1e-4), ref)
+        assert aligner.echo_samples == pytest.approx(1_000, abs=16)
+        assert aligner.moves == 1
+
+
+def test_moves_are_counted_where_updates_end(kernels):
+    rng = np.random.default_rng(3)
+    ref = played(rng, 3 * RATE)
+    mic = echo_of(rng, ref, 3_000)
+    aligner = kernels.Aligner(1, 1)
+    counted = []
+    for at in range(0, len(mic), 64):
+        aligned(aligner, mic[at : at + 64], ref[at : at + 64])
+        counted.append(aligner.moves)
+    at = (counted.index(1) + 1) * 64
+    assert counted[-1] == 1
+    assert at % aligner.update_samples == 0
+    aligner.reset()
+    assert aligner.moves == 0
 
 
 @pytest.mark.parametrize("ppm", [-1_500, -500, -50, 50, 500, 1_500])

@@ -294,6 +294,57 @@ def test_sound_that_is_no_echo_stays(kernels):
     assert abs(erle_db(mic[:, 0], out[:, 0], canceller, RATE)) < 1
 
 
+@pytest.mark.parametrize("hop", [64, 128, 256])
+def test_recall_against_float64(kernels, hop):
+    """Levels far apart, so that the covariance that is put back must be scaled; the second recall finds what the first put back."""
+    mic, ref, _ = scene(hop, 7 * RATE, 2, 1, taps=900, play=bursts)
+    mic[3 * RATE :] = np.roll(mic[3 * RATE :], 900, axis=0)
+    mic *= np.float32(8)
+    recalls = [n * RATE // 256 * 256 // hop for n in (1, 5, 6)]
+    canceller, got, at = kernels.EchoCanceller(2, 1, hop=hop, tail_samples=1000), [], 0
+    for n in (*recalls, None):
+        end = len(mic) if n is None else n * hop
+        got.append(canceller.process(mic[at:end], ref[at:end]))
+        if n is not None:
+            canceller.recall()
+        at = end
+    wanted = reference.cancel(mic, ref, recalls, hop=hop, tail_samples=1000)
+    forgotten = reference.cancel(mic, ref, recalls[:2], hop=hop, tail_samples=1000)
+    for m in range(2):
+        assert snr_db(np.concatenate(got)[:, m], wanted[:, m]) >= LEAST_SNR_DB
+        assert snr_db(forgotten[:, m], wanted[:, m]) < LEAST_SNR_DB - 40, "planted: a recall left out is seen"
+
+
+def test_recall_finds_what_was_known_before_a_jump(kernels):
+    """The echo jumps by more than the tail, and the references after it 1.5 s later; `learnt anew` is the planted worse case."""
+    mic, ref, echo = scene(26, 9 * RATE, 1, 1, near=1e-4)
+    wrong = slice(6 * RATE, 6 * RATE + 24_000)
+    ref[wrong] = np.roll(ref, -4_000, axis=0)[wrong]
+    after = slice(wrong.stop + 2_400, wrong.stop + 4_800)  # from 150 ms on, when the tail is filled
+    erle = {}
+    for name in ("recalled", "learnt anew"):
+        canceller = kernels.EchoCanceller(1, 1)
+        head = canceller.process(mic[: wrong.stop], ref[: wrong.stop])
+        if name == "recalled":
+            canceller.recall()
+        left = np.concatenate([head, canceller.process(mic[wrong.stop :], ref[wrong.stop :])])[canceller.delay_samples :]
+        before = slice(5 * RATE, 6 * RATE)
+        known = power_db(echo[before]) - power_db(left[before])
+        erle[name] = power_db(echo[after]) - power_db(left[after])
+    assert erle["recalled"] > known - 3
+    assert erle["learnt anew"] < known - 10
+
+
+def test_recall_before_anything_was_played_changes_nothing(kernels):
+    mic, ref, _ = scene(27, 2 * RATE, 1, 1)
+    recalled, fresh = kernels.EchoCanceller(1, 1), kernels.EchoCanceller(1, 1)
+    recalled.recall()
+    silence = np.zeros((4_096, 1), np.float32)
+    for canceller in (recalled, fresh):
+        canceller.process(silence, silence)
+    assert recalled.process(mic, ref).tobytes() == fresh.process(mic, ref).tobytes()
+
+
 def test_near_end_speech_survives_double_talk(kernels):
     """A talker as loud as the echo, from 2 s on."""
     rng = np.random.default_rng(10)

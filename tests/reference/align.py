@@ -8,6 +8,10 @@ RATE = 16_000
 HOP, TAPS, PHASES = 512, 32, 256
 
 
+def single(x):
+    return float(np.float32(x))
+
+
 def taps():
     t = np.arange(TAPS)[None, :] - (TAPS // 2 - 1) - np.arange(PHASES + 1)[:, None] / PHASES
     made = np.sinc(t) * np.i0(8 * np.sqrt(np.maximum(1 - (2 * t / TAPS) ** 2, 0)))
@@ -34,7 +38,7 @@ class AlignReference:
         self.partitions = -(-(longest_samples + self.hold) // HOP)
         self.late, self.rho, self.slack = float(self.delay), 0.0, 528.0
         self.echo = self.guess = None
-        self.at, self.place, self.fine = 0, 0.0, False
+        self.at, self.place, self.fine, self.still, self.moves = 0, 0.0, False, 0.0, 0
         self.power = np.full((2, HOP + 1), 0.0)
         self.begin()
 
@@ -78,6 +82,9 @@ class AlignReference:
             x = np.fft.irfft(self.S[self.scanned])[:HOP]
             top = np.argmax(np.abs(x))
             self.peak[self.scanned] = abs(x[top]), self.scanned * HOP + top, x @ x
+            known = math.floor((self.echo or 0) - self.slack + self.hold + 0.5) - self.scanned * HOP
+            if 0 <= known < HOP:
+                self.still = np.abs(x[max(known - 16, 0) : known + 17]).max()
             self.scanned += 1
         if self.scanned == self.partitions:
             self.scanned = 0
@@ -94,10 +101,11 @@ class AlignReference:
     def decide(self):
         best = int(np.argmax(self.peak[:, 0]))
         rms = math.sqrt(self.peak[:, 2].sum() / (self.partitions * HOP) + 1e-12)
-        if self.peak[best, 0] <= 6 * rms:
+        echo = self.peak[best, 1] - self.hold + self.slack
+        elsewhere = self.echo is not None and abs(echo - self.echo) > 16
+        if self.peak[best, 0] <= (max(9 * rms, single(1.2) * self.still) if elsewhere else 6 * rms):
             self.guess = None
             return
-        echo = self.peak[best, 1] - self.hold + self.slack
         agreed = self.guess is not None and abs(echo - self.guess) <= 16
         self.guess = echo
         if not agreed:
@@ -108,7 +116,8 @@ class AlignReference:
             place = 48 if near else min(max(self.place, 48), 256)
             self.late = min(max(echo + self.delay - place, TAPS // 2), 16_384 - TAPS)
             place = echo + self.delay - self.late
-        if self.echo is None or best != self.at or abs(echo - self.echo) > 16:
+            self.moves += 1
+        if self.echo is None or best != self.at or elsewhere:
             self.restart_drift()
         self.at, self.echo, self.place = best, echo, place
 

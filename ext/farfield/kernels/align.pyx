@@ -14,7 +14,8 @@ Every 512 samples, with the microphone held back by late + 1,056 and the referen
     echo at = argmax over q and t of |IFFT(S[q])[t]|, 512 q + t    two q a hop in turn
 
 A maximum counts where it is 6 times the rms over all lags and two rounds in a row agree within 16 samples (a round of 600 ms
-takes 0.35 s). Drift is how the phase of P at the echo's q turns between neighbouring stretches of 4 hops (16 once it is small):
+takes 0.35 s). Once an echo is known, one elsewhere must be 9 times the rms and 1.2 times as high as what is left where the known
+one was: chords, whose correlation repeats, do not look like jumps then. Drift is how the phase of P at the echo's q turns between neighbouring stretches of 4 hops (16 once it is small):
 
     A      += G conj(G one stretch before),  G = sum of P          rho += (argmax IFFT(A)) / length of a stretch, if over 10 ppm
 
@@ -67,6 +68,8 @@ cdef enum:
 
 cdef float FORGET = 1.0 / 10
 cdef float SURE = 6
+cdef float SURE_OF_JUMP = 9
+cdef float HIGHER = 1.2           # than what is left where the echo was, for it to have jumped
 cdef float SURE_OF_DRIFT = 9
 cdef double MOST_DRIFT = 0.002
 cdef double FINE_DRIFT = 150e-6
@@ -135,6 +138,9 @@ cdef class Aligner:
     microphones: 1 to 16. references: 1 to 4. late_samples: by how much a reference may come later than its echo, 0 to 800;
     microphones are held back for it. longest_samples: by how much an echo may come later than its reference, 0 to 9,600.
     drift: whether the clocks' drift is estimated and removed. TypeError, ValueError: an argument out of its range.
+
+    References are moved, and `moves` counts it, at the end of each `update_samples` alone: who gives it sound in such pieces can
+    `EchoCanceller.recall` what was learnt before an echo jumped just before the first references that have been moved.
     """
 
     cdef readonly int microphones
@@ -142,6 +148,8 @@ cdef class Aligner:
     cdef readonly int late_samples
     cdef readonly int longest_samples
     cdef readonly int delay_samples
+    cdef readonly int update_samples
+    cdef readonly int moves       # how often the references were moved to where an echo was found
     cdef bint drift
     cdef int partitions, newest, scanned, filled
     cdef int hold                 # samples that the estimator's microphone is held back
@@ -149,6 +157,7 @@ cdef class Aligner:
     cdef bint fine, earlier       # whether the drift is small; whether there is a stretch before this one
     cdef bint found, guessed      # whether an echo was found; whether the last round found one
     cdef int at                   # partition of the echo
+    cdef float still              # height of the correlation where the echo is known to be
     cdef double echo, guess       # delay of the echo in samples, as agreed on, and by the last round
     cdef double place             # how far into the canceller's tail the echo was put
     cdef double late, slack, rho  # D; the delay of the estimator's reference; growth of both a sample
@@ -178,6 +187,7 @@ cdef class Aligner:
             raise TypeError(f"drift: got {type(drift).__name__}, wanted bool")
         self.drift = drift
         self.delay_samples = self.late_samples + LEAD + TAPS // 2
+        self.update_samples = HOP
         self.hold = self.late_samples + MOST_SLACK + LEAST_SLACK
         self.partitions = (self.longest_samples + self.hold + HOP - 1) // HOP
         self.plan = plan_new(2 * HOP)
@@ -233,6 +243,8 @@ cdef class Aligner:
         self.echo = self.guess = self.place = 0
         self.now = self.newest = self.filled = self.at = 0
         self.found = self.fine = False
+        self.still = 0
+        self.moves = 0
         self.begin()
 
     def forget(self):
@@ -393,7 +405,7 @@ cdef class Aligner:
         cdef float *s = self.s + self.scanned * 2 * STRIDE
         cdef float *signal = self.scratch + 2 * STRIDE
         cdef float *peak = self.peak + 3 * self.scanned
-        cdef Py_ssize_t t
+        cdef Py_ssize_t t, known = <Py_ssize_t> floor(self.echo - self.slack + self.hold + 0.5) - self.scanned * HOP
         s[STRIDE] = s[STRIDE + HOP] = 0
         real_inverse(self.plan, s, s + STRIDE, signal, signal + 2 * HOP)
         peak[0] = peak[1] = peak[2] = 0
@@ -401,22 +413,28 @@ cdef class Aligner:
             peak[2] += signal[t] * signal[t]
             if fabsf(signal[t]) > peak[0]:
                 peak[0], peak[1] = fabsf(signal[t]), self.scanned * HOP + t
+        if 0 <= known < HOP:
+            self.still = 0
+            for t in range(max(known - AGREE, 0), min(known + AGREE + 1, HOP)):
+                self.still = max(self.still, fabsf(signal[t]))
         self.scanned += 1
 
     cdef void decide(self) noexcept nogil:
         """After a round: where the echo is, if two rounds agree, and whether the references must be moved."""
         cdef Py_ssize_t q, best = 0
-        cdef float energy = 0
+        cdef float energy = 0, rms
         cdef double echo, place
-        cdef bint agreed
+        cdef bint agreed, elsewhere
         for q in range(self.partitions):
             energy += self.peak[3 * q + 2]
             if self.peak[3 * q] > self.peak[3 * best]:
                 best = q
-        if not self.peak[3 * best] > SURE * sqrtf(energy / (self.partitions * HOP) + FLOOR):
+        rms = sqrtf(energy / (self.partitions * HOP) + FLOOR)
+        echo = self.peak[3 * best + 1] - self.hold + self.slack
+        elsewhere = self.found and fabs(echo - self.echo) > AGREE
+        if not self.peak[3 * best] > (max(SURE_OF_JUMP * rms, HIGHER * self.still) if elsewhere else SURE * rms):
             self.guessed = False
             return
-        echo = self.peak[3 * best + 1] - self.hold + self.slack
         agreed = self.guessed and fabs(echo - self.guess) <= AGREE
         self.guess, self.guessed = echo, True
         if not agreed:
@@ -429,7 +447,8 @@ cdef class Aligner:
                 place = min(max(self.place, <double> LEAD), <double> MOST_KEPT)
             self.late = min(max(echo + self.delay_samples - place, <double> (TAPS // 2)), <double> (FAR_RING - TAPS))
             place = echo + self.delay_samples - self.late
-        if not self.found or best != self.at or fabs(echo - self.echo) > AGREE:
+            self.moves += 1
+        if not self.found or best != self.at or elsewhere:
             self.restart_drift()
         self.found, self.at, self.echo, self.place = True, best, echo, place
 

@@ -1,0 +1,27 @@
+"""The aligner and the canceller behind it, as one: what was learnt before the echo jumped is put back once it is found again."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farfield import kernels
+
+Samples = NDArray[np.int16 | np.float32]
+
+
+def cancel(aligner: kernels.Aligner, canceller: kernels.EchoCanceller, mic: Samples, ref: Samples, at: int) -> NDArray[np.float32]:
+    """Microphones (frames, microphones) without the echo of ref (frames, references), late by what both stages hold back.
+
+    at: how many frames both were given before. The aligner moves references at the end of its updates alone; it is given sound up
+    to there, so that the canceller recalls at the same sample however the stream is cut.
+    """
+    out = np.empty(mic.shape, np.float32)
+    step = aligner.update_samples
+    begin = 0
+    while begin < len(mic):
+        end = min(begin + step - (at + begin) % step, len(mic))
+        moves = aligner.moves
+        canceller.process(*aligner.process(mic[begin:end], ref[begin:end]), out[begin:end])
+        if aligner.moves != moves:
+            canceller.recall()
+        begin = end
+    return out
