@@ -19,7 +19,8 @@ def scene(seed, seconds=12):
     rng = np.random.default_rng(seed)
     frames = seconds * RATE
     ref = 0.1 * rng.standard_normal(frames) * np.repeat(rng.choice([0.3, 1.0, 1.5], frames // 1_600), 1_600)
-    path = rng.standard_normal(1_200) * 10.0 ** (-3 * np.arange(1_200) / 1_200)
+    path = 0.3 * rng.standard_normal(1_200) * 10.0 ** (-3 * np.arange(1_200) / 1_200)
+    path[0] = 1
     echo = 0.5 * fftconvolve(ref, path / np.sqrt(np.sum(path**2)))[:frames]
     echo = np.concatenate([np.roll(echo, 960)[:AT], np.roll(echo, 960 + JUMP)[AT:]])
     return (np.float32(x[:, None]) for x in (echo + 1e-4 * rng.standard_normal(frames), ref))

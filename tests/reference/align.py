@@ -53,7 +53,7 @@ class AlignReference:
 
     def restart_drift(self):
         self.G, self.A, self.before = np.zeros(HOP + 1, complex), np.zeros(HOP + 1, complex), None
-        self.stretch = self.pairs = 0
+        self.stretch = self.voiced = self.pairs = 0
 
     def align(self, mic, ref):
         """Whole recordings (frames,) -> mic and ref as they leave, (frames,) each, a multiple of 512."""
@@ -76,8 +76,8 @@ class AlignReference:
         P = Y * np.conj(self.X)
         if loud:
             self.S += self.loud[:, None] * (P - self.S) / 10
-            if self.echo is not None and self.loud[self.at]:
-                self.follow_drift(P[self.at])
+        if self.echo is not None:
+            self.follow_drift(P[self.at] if loud and self.loud[self.at] else None)
         for _ in range(min(2, self.partitions - self.scanned)):
             x = np.fft.irfft(self.S[self.scanned])[:HOP]
             top = np.argmax(np.abs(x))
@@ -103,7 +103,10 @@ class AlignReference:
         rms = math.sqrt(self.peak[:, 2].sum() / (self.partitions * HOP) + 1e-12)
         echo = self.peak[best, 1] - self.hold + self.slack
         elsewhere = self.echo is not None and abs(echo - self.echo) > 16
-        if self.peak[best, 0] <= (max(9 * rms, single(1.2) * self.still) if elsewhere else 6 * rms):
+        least = 6 * rms
+        if elsewhere:
+            least = max(least, single(1.2) * self.still, min(9 * rms, 2 * self.still))
+        if self.peak[best, 0] <= least:
             self.guess = None
             return
         agreed = self.guess is not None and abs(echo - self.guess) <= 16
@@ -117,31 +120,39 @@ class AlignReference:
             self.late = min(max(echo + self.delay - place, TAPS // 2), 16_384 - TAPS)
             place = echo + self.delay - self.late
             self.moves += 1
-        if self.echo is None or best != self.at or elsewhere:
+        if self.echo is None or best != self.at or abs(echo - self.echo) > 160:
             self.restart_drift()
         self.at, self.echo, self.place = best, echo, place
 
     def follow_drift(self, P):
-        hops, wanted = (16, 4) if self.fine else (4, 16)
-        self.G, self.stretch = self.G + P, self.stretch + 1
+        hops = 16 if self.fine else 4
+        if P is not None:
+            self.G, self.voiced = self.G + P, self.voiced + 1
+        self.stretch += 1
         if self.stretch < hops:
             return
-        if self.before is not None:
+        voiced = 2 * self.voiced >= hops
+        told = voiced and self.before is not None
+        if told:
             self.A, self.pairs = self.A + self.G * np.conj(self.before), self.pairs + 1
-        self.before, self.G, self.stretch = self.G, np.zeros(HOP + 1, complex), 0
-        if self.pairs < wanted:
+        self.before, self.G = self.G if voiced else None, np.zeros(HOP + 1, complex)
+        self.stretch = self.voiced = 0
+        if not told or self.pairs % 4:
             return
         x = np.fft.irfft(self.A)
         rms = math.sqrt(np.mean(x**2) + 1e-12)
         turns = np.arange(-23, 24)
         best = turns[np.argmax(x[turns])]
         left, top, right = x[best - 1], x[best], x[best + 1]
+        sure = top > 9 * rms
+        if not sure and not self.fine and self.pairs < 16:
+            return
         self.restart_drift()
-        if top <= 9 * rms:
+        if not sure:
             self.fine = False
             return
         bend = left - 2 * top + right
         turned = (best + (0.5 * (left - right) / bend if bend < 0 else 0)) / (hops * HOP)
-        if abs(turned) > 10e-6:
+        if abs(turned) > (50e-6 if not self.fine else 10e-6 if self.rho == 0 else 4e-6):
             self.rho = min(max(self.rho + (0.8 if self.fine else 1) * turned, -0.002), 0.002)
         self.fine = abs(turned) < 150e-6
