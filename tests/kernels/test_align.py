@@ -182,17 +182,17 @@ def test_a_planted_drift_is_estimated_and_removed(kernels, ppm):
 
 
 @pytest.mark.parametrize("ppm", [-1_500, -600, 600, 1_500])
-def test_a_drift_is_found_within_5_s_of_sound_with_pauses(kernels, ppm):
-    """Within 5 %, and within 10 ppm after 16 s; a quarter of the sound is silence."""
+def test_a_drift_is_found_within_8_s_of_sound_with_pauses(kernels, ppm):
+    """Within 10 %, and within 10 ppm after 16 s; a quarter of the sound is silence, the rest white: an echo that smears at once."""
     rng = np.random.default_rng(abs(ppm) + 1)
     true = band(played(rng, 17 * RATE))
     mic = echo_of(rng, true, 1_500)
     ref = soxr.resample(true, 1 + ppm * 1e-6, 1.0, quality="VHQ")
     mic, ref = mic[: 16 * RATE], ref[: 16 * RATE]
     aligner = kernels.Aligner(1, 1)
-    aligned(aligner, mic[: 5 * RATE], ref[: 5 * RATE])
-    assert aligner.drift_ppm == pytest.approx(ppm, rel=0.05)
-    aligned(aligner, mic[5 * RATE :], ref[5 * RATE :])
+    aligned(aligner, mic[: 8 * RATE], ref[: 8 * RATE])
+    assert aligner.drift_ppm == pytest.approx(ppm, rel=0.1)
+    aligned(aligner, mic[8 * RATE :], ref[8 * RATE :])
     assert aligner.drift_ppm == pytest.approx(ppm, abs=10)
 
 

@@ -39,6 +39,7 @@ class AlignReference:
         self.late, self.rho, self.slack = float(self.delay), 0.0, 528.0
         self.echo = self.guess = None
         self.at, self.place, self.fine, self.still, self.moves = 0, 0.0, False, 0.0, 0
+        self.trial, self.tried = 0.0, 0
         self.power = np.full((2, HOP + 1), 0.0)
         self.begin()
 
@@ -61,7 +62,7 @@ class AlignReference:
         held, out = np.concatenate([np.zeros(self.hold), mic]), np.zeros(frames)
         for start in range(0, frames, HOP):
             now, grown = np.arange(start, start + HOP), self.rho * np.arange(1, HOP + 1)
-            late, slack = np.maximum(self.late + grown, TAPS // 2), self.slack + grown
+            late, slack = np.maximum(self.late + grown, TAPS // 2), self.slack + (self.rho + self.trial) * np.arange(1, HOP + 1)
             out[start : start + HOP] = between(ref[: start + HOP], now - late)
             self.late, self.slack = late[-1], slack[-1]
             self.hop(held[start : start + HOP], between(ref[: start + HOP], now - slack))
@@ -89,6 +90,11 @@ class AlignReference:
         if self.scanned == self.partitions:
             self.scanned = 0
             self.decide()
+        if self.echo is None:
+            self.tried += loud and self.loud[0]
+            if self.tried >= 40 and self.guess is None:
+                self.tried, self.trial = 0, {0.0: 0.0011, 0.0011: -0.0011, -0.0011: 0.0}[self.trial]
+                self.begin()
         if not 24 < self.slack < 1_032:
             self.begin()
 
@@ -122,6 +128,7 @@ class AlignReference:
             self.moves += 1
         if self.echo is None or best != self.at or abs(echo - self.echo) > 160:
             self.restart_drift()
+        self.rho, self.trial = self.rho + self.trial, 0.0
         self.at, self.echo, self.place = best, echo, place
 
     def follow_drift(self, P):

@@ -21,7 +21,8 @@ asked after 4, 8, 12 and 16 pairs (4), until the maximum is 9 times the rms:
 
     A      += G conj(G one stretch before),  G = sum of P          rho += (argmax IFFT(A)) / length of a stretch
 
-where that is over 50 ppm by short stretches, 10 ppm by long ones, and 4 once a drift is known.
+where that is over 50 ppm by short stretches, 10 ppm by long ones, and 4 once a drift is known. An echo that drifts by more than
+500 ppm smears over S: as long as none is found, every 1.3 s of sound another drift is tried, 0, 1,100 and -1,100 ppm in turn.
 
 Sources: Knapp, Carter, "The generalized correlation method for estimation of time delay", IEEE Trans. ASSP 24 (1976);
 Markovich-Golan, Gannot, Cohen, "Blind sampling rate offset estimation and compensation in wireless acoustic sensor networks",
@@ -66,6 +67,7 @@ cdef enum:
     FINE = 16
     PAIRS = 4                # of stretches, after which the drift's correlation is looked at
     MOST_PAIRS = 16
+    PATIENCE = 40            # hops of sound without an echo, after which another drift is tried
     TURNS = 24               # samples that a stretch may move
 
 cdef float FORGET = 1.0 / 10
@@ -75,6 +77,7 @@ cdef float HIGHER = 1.2           # than what is left where the echo was, for it
 cdef float MUCH_HIGHER = 2
 cdef float SURE_OF_DRIFT = 9
 cdef double MOST_DRIFT = 0.002
+cdef double TRIED_DRIFT = 0.0011
 cdef double FINE_DRIFT = 150e-6
 cdef double LEAST_COARSE = 50e-6  # what is less by short stretches is left to long ones
 cdef double LEAST_DRIFT = 10e-6   # what is less is none, so that clocks which do not drift leave the references bit for bit
@@ -111,6 +114,8 @@ cdef class Aligner:
     cdef double echo, guess       # delay of the echo in samples, as agreed on, and by the last round
     cdef double place             # how far into the canceller's tail the echo was put
     cdef double late, slack, rho  # D; the delay of the estimator's reference; growth of both a sample
+    cdef double trial             # drift that is tried on the estimator's reference as long as no echo is found
+    cdef int tried                # hops of sound that it has been tried for
     cdef int64_t now              # samples taken so far
     cdef Plan *plan
     cdef float *table             # [PHASES + 1][TAPS]
@@ -194,7 +199,8 @@ cdef class Aligner:
         self.now = self.newest = self.filled = self.at = 0
         self.found = self.fine = False
         self.still = 0
-        self.moves = 0
+        self.trial = 0
+        self.moves = self.tried = 0
         self.begin()
 
     def forget(self):
@@ -281,7 +287,7 @@ cdef class Aligner:
         cdef float *mean = self.far + self.references * 2 * FAR_RING
         cdef float sum_ = 0
         self.late = max(self.late + self.rho, <double> (TAPS // 2))
-        self.slack += self.rho
+        self.slack += self.rho + self.trial
         for c in range(self.references):
             sum_ += self.far[c * 2 * FAR_RING + at]
             refs[c] = between(self.far + c * 2 * FAR_RING, FAR_RING, <double> self.now - self.late, self.table)
@@ -349,6 +355,13 @@ cdef class Aligner:
         if self.scanned == self.partitions:
             self.scanned = 0
             self.decide()
+        if self.drift and not self.found:
+            if loud and self.loud[self.newest]:
+                self.tried += 1
+            if self.tried >= PATIENCE and not self.guessed:
+                self.tried = 0
+                self.trial = TRIED_DRIFT if self.trial == 0 else -TRIED_DRIFT if self.trial > 0 else 0
+                self.begin()
         if not LEAST_SLACK < self.slack < MOST_SLACK:
             self.begin()
 
@@ -405,6 +418,8 @@ cdef class Aligner:
             self.moves += 1
         if not self.found or best != self.at or fabs(echo - self.echo) > FAR_JUMP:
             self.restart_drift()
+        self.rho += self.trial
+        self.trial = 0
         self.found, self.at, self.echo, self.place = True, best, echo, place
 
     cdef void follow_drift(self) noexcept nogil:
