@@ -8,7 +8,9 @@ from farfield import kernels
 Samples = NDArray[np.int16 | np.float32]
 
 
-def cancel(aligner: kernels.Aligner, canceller: kernels.EchoCanceller, mic: Samples, ref: Samples, at: int) -> NDArray[np.float32]:
+def cancel(
+    aligner: kernels.Aligner, canceller: kernels.EchoCanceller, mic: Samples, ref: Samples, at: int
+) -> NDArray[np.float32]:
     """Microphones (frames, microphones) without the echo of ref (frames, references), late by what both stages hold back.
 
     at: how many frames both were given before. The aligner moves references at the end of its updates alone; it is given sound up

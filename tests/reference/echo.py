@@ -87,7 +87,7 @@ class EchoReference:
         error = self.left(mic)
         E = np.fft.rfft(np.concatenate([np.zeros_like(error), error], axis=1))
         T = leaked((power * self.C).sum((1, 2)))
-        share = np.maximum(2 * self.noise / (T + 2 * self.noise + FLOOR), single(0.2))
+        share = np.maximum(2 * self.noise / (T + 2 * self.noise + FLOOR), single(0.1))
         smooth = mean_of_bins(np.abs(E) ** 2, self.width)
         self.noise = self.smoothing * self.noise + (1 - self.smoothing) * share * smooth + FLOOR
         if self.quiet <= self.partitions:
