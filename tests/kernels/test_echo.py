@@ -338,7 +338,7 @@ def test_sound_that_is_no_echo_stays(kernels):
 
 @pytest.mark.parametrize("hop", [64, 128, 256])
 def test_recall_against_float64(kernels, hop):
-    """Levels are far apart: the covariance that is put back must be scaled. The last recall finds what the one before put back."""
+    """Levels are far apart: the covariance that is put back must be scaled. The last recall finds what the one before it did."""
     mic, ref, _ = scene(hop, 7 * RATE, 2, 1, taps=900, play=bursts)
     mic[3 * RATE :] = np.roll(mic[3 * RATE :], 900, axis=0)
     mic *= np.float32(8)
