@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from farfield import geometry, kernels
 from farfield.block import Block, Frame
+from farfield.cancel import cancel
 from farfield.direction import Direction, estimate
 from farfield.errors import InputError
 from farfield.health import SECOND, Fault, Health
@@ -236,9 +237,10 @@ class Frontend:
         played: NDArray[np.int16 | np.float32] = np.ascontiguousarray(samples[:, self.microphones :])
         playing = bool(played.size) and int(np.abs(played.astype(np.int32)).max()) > _PLAYING
         if self._echo is not None:
-            if self._aligner is not None:
-                heard, played = self._aligner.process(heard, played)
-            captured, heard = heard, self._echo.process(heard, played)
+            if self._aligner is None:
+                captured, heard = raw, self._echo.process(raw, played)
+            else:
+                heard, captured, _ = cancel(self._aligner, self._echo, raw, played, end - len(samples) - self._start)
             if self._suppressor is not None:
                 heard = self._suppressor.process(heard, captured if self._suppressor.echo else None)
         elif self._suppressor is not None:

@@ -10,6 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from farfield import kernels
+from farfield.cancel import cancel
 from farfield.errors import InputError
 from farfield.evaluation import aecmos, speex
 from farfield.evaluation.least_squares import bound_db
@@ -120,9 +121,10 @@ def ours(recording: Recording, tail: int, align: bool = True, noise: bool = Fals
     late = canceller.delay_samples + (0 if aligner is None else aligner.delay_samples)
     more = late + suppressor.delay_samples
     mic, ref = (np.pad(x, ((0, more), (0, 0))) for x in (recording.mic[:, None], recording.ref))
-    if aligner is not None:
-        mic, ref = aligner.process(mic, ref)
-    left = canceller.process(mic, ref)
+    if aligner is None:
+        left = canceller.process(mic, ref)
+    else:
+        left, mic, ref = cancel(aligner, canceller, mic, ref, 0)
     linear = left[late : late + len(recording.mic), 0].copy()
     suppressed = np.asarray(suppressor.process(left, np.asarray(mic, np.float32))[more:, 0], np.float32)
     if aligner is None:

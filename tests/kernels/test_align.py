@@ -77,6 +77,7 @@ def test_against_float64(kernels, delay, jump, ppm):
     wanted_mic, wanted_ref = slow.align(mic[:, 0].astype(float), ref[:, 0].astype(float))
     assert aligner.echo_samples == pytest.approx(slow.echo, abs=1e-2)
     assert aligner.drift_ppm == pytest.approx(1e6 * slow.rho, abs=0.1)
+    assert aligner.moves == slow.moves == 1 + (jump > 0)
     assert (aligner.drift_ppm == 0) == (ppm == 0)
     assert mics[: len(wanted_mic), 0].tobytes() == np.float32(wanted_mic).tobytes()
     assert snr_db(refs[: len(wanted_ref), 0], wanted_ref) > 50
@@ -122,6 +123,44 @@ def test_a_jump_is_followed_within_two_seconds(kernels, jump):
     assert aligner.drift_ppm == 0
 
 
+def chords(rng, seconds):
+    """Four notes of eight partials at a time, each chord held for 0.4 s: its correlation with itself repeats."""
+    t = np.arange(int(0.4 * RATE)) / RATE
+    held = []
+    for _ in range(int(seconds / 0.4)):
+        hertz = np.outer(110 * 2 ** (rng.integers(0, 25, 4) / 12), np.arange(1, 9))
+        partials = np.sin(2 * np.pi * hertz[..., None] * t + rng.uniform(0, 6, (4, 8, 1))) / np.arange(1, 9)[:, None]
+        held.append(np.exp(-3 * t) * partials.sum((0, 1)))
+    return 0.05 * np.concatenate(held)[:, None]
+
+
+def test_chords_do_not_look_like_jumps(kernels):
+    """Once noise has shown where the echo is, chords do not move it."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        ref = np.concatenate([played(rng, 2 * RATE), chords(rng, 16)])
+        aligner = kernels.Aligner(1, 1)
+        aligned(aligner, echo_of(rng, ref, 1_000, near=1e-4), ref)
+        assert aligner.echo_samples == pytest.approx(1_000, abs=16)
+        assert aligner.moves == 1
+
+
+def test_moves_are_counted_where_updates_end(kernels):
+    rng = np.random.default_rng(3)
+    ref = played(rng, 3 * RATE)
+    mic = echo_of(rng, ref, 3_000)
+    aligner = kernels.Aligner(1, 1)
+    counted = []
+    for at in range(0, len(mic), 64):
+        aligned(aligner, mic[at : at + 64], ref[at : at + 64])
+        counted.append(aligner.moves)
+    at = (counted.index(1) + 1) * 64
+    assert counted[-1] == 1
+    assert at % aligner.update_samples == 0
+    aligner.reset()
+    assert aligner.moves == 0
+
+
 @pytest.mark.parametrize("ppm", [-1_500, -500, -50, 50, 500, 1_500])
 def test_a_planted_drift_is_estimated_and_removed(kernels, ppm):
     """soxr makes the reference of the other clock; in the end a canceller takes out what it takes out without drift."""
@@ -140,6 +179,21 @@ def test_a_planted_drift_is_estimated_and_removed(kernels, ppm):
     assert aligner.drift_ppm == pytest.approx(ppm, abs=20)
     assert erle["still"] > 25
     assert erle["drifting"] > erle["still"] - 1
+
+
+@pytest.mark.parametrize("ppm", [-1_500, -600, 600, 1_500])
+def test_a_drift_is_found_within_8_s_of_sound_with_pauses(kernels, ppm):
+    """Within 10 %, and within 10 ppm after 16 s; a quarter of the sound is silence, the rest white: such an echo smears."""
+    rng = np.random.default_rng(abs(ppm) + 1)
+    true = band(played(rng, 17 * RATE))
+    mic = echo_of(rng, true, 1_500)
+    ref = soxr.resample(true, 1 + ppm * 1e-6, 1.0, quality="VHQ")
+    mic, ref = mic[: 16 * RATE], ref[: 16 * RATE]
+    aligner = kernels.Aligner(1, 1)
+    aligned(aligner, mic[: 8 * RATE], ref[: 8 * RATE])
+    assert aligner.drift_ppm == pytest.approx(ppm, rel=0.1)
+    aligned(aligner, mic[8 * RATE :], ref[8 * RATE :])
+    assert aligner.drift_ppm == pytest.approx(ppm, abs=10)
 
 
 def test_without_drift_compensation_the_drift_stays(kernels):

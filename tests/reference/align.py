@@ -8,6 +8,10 @@ RATE = 16_000
 HOP, TAPS, PHASES = 512, 32, 256
 
 
+def single(x):
+    return float(np.float32(x))
+
+
 def taps():
     t = np.arange(TAPS)[None, :] - (TAPS // 2 - 1) - np.arange(PHASES + 1)[:, None] / PHASES
     made = np.sinc(t) * np.i0(8 * np.sqrt(np.maximum(1 - (2 * t / TAPS) ** 2, 0)))
@@ -34,7 +38,8 @@ class AlignReference:
         self.partitions = -(-(longest_samples + self.hold) // HOP)
         self.late, self.rho, self.slack = float(self.delay), 0.0, 528.0
         self.echo = self.guess = None
-        self.at, self.place, self.fine = 0, 0.0, False
+        self.at, self.place, self.fine, self.still, self.moves = 0, 0.0, False, 0.0, 0
+        self.trial, self.tried = 0.0, 0
         self.power = np.full((2, HOP + 1), 0.0)
         self.begin()
 
@@ -49,7 +54,7 @@ class AlignReference:
 
     def restart_drift(self):
         self.G, self.A, self.before = np.zeros(HOP + 1, complex), np.zeros(HOP + 1, complex), None
-        self.stretch = self.pairs = 0
+        self.stretch = self.voiced = self.pairs = 0
 
     def align(self, mic, ref):
         """Whole recordings (frames,) -> mic and ref as they leave, (frames,) each, a multiple of 512."""
@@ -57,7 +62,7 @@ class AlignReference:
         held, out = np.concatenate([np.zeros(self.hold), mic]), np.zeros(frames)
         for start in range(0, frames, HOP):
             now, grown = np.arange(start, start + HOP), self.rho * np.arange(1, HOP + 1)
-            late, slack = np.maximum(self.late + grown, TAPS // 2), self.slack + grown
+            late, slack = np.maximum(self.late + grown, TAPS // 2), self.slack + (self.rho + self.trial) * np.arange(1, HOP + 1)
             out[start : start + HOP] = between(ref[: start + HOP], now - late)
             self.late, self.slack = late[-1], slack[-1]
             self.hop(held[start : start + HOP], between(ref[: start + HOP], now - slack))
@@ -72,16 +77,24 @@ class AlignReference:
         P = Y * np.conj(self.X)
         if loud:
             self.S += self.loud[:, None] * (P - self.S) / 10
-            if self.echo is not None and self.loud[self.at]:
-                self.follow_drift(P[self.at])
+        if self.echo is not None:
+            self.follow_drift(P[self.at] if loud and self.loud[self.at] else None)
         for _ in range(min(2, self.partitions - self.scanned)):
             x = np.fft.irfft(self.S[self.scanned])[:HOP]
             top = np.argmax(np.abs(x))
             self.peak[self.scanned] = abs(x[top]), self.scanned * HOP + top, x @ x
+            known = math.floor((self.echo or 0) - self.slack + self.hold + 0.5) - self.scanned * HOP
+            if 0 <= known < HOP:
+                self.still = np.abs(x[max(known - 16, 0) : known + 17]).max()
             self.scanned += 1
         if self.scanned == self.partitions:
             self.scanned = 0
             self.decide()
+        if self.echo is None:
+            self.tried += loud and self.loud[0]
+            if self.tried >= 40 and self.guess is None:
+                self.tried, self.trial = 0, {0.0: 0.0011, 0.0011: -0.0011, -0.0011: 0.0}[self.trial]
+                self.begin()
         if not 24 < self.slack < 1_032:
             self.begin()
 
@@ -94,10 +107,14 @@ class AlignReference:
     def decide(self):
         best = int(np.argmax(self.peak[:, 0]))
         rms = math.sqrt(self.peak[:, 2].sum() / (self.partitions * HOP) + 1e-12)
-        if self.peak[best, 0] <= 6 * rms:
+        echo = self.peak[best, 1] - self.hold + self.slack
+        elsewhere = self.echo is not None and abs(echo - self.echo) > 16
+        least = 6 * rms
+        if elsewhere:
+            least = max(least, single(1.2) * self.still, min(9 * rms, 2 * self.still))
+        if self.peak[best, 0] <= least:
             self.guess = None
             return
-        echo = self.peak[best, 1] - self.hold + self.slack
         agreed = self.guess is not None and abs(echo - self.guess) <= 16
         self.guess = echo
         if not agreed:
@@ -108,31 +125,41 @@ class AlignReference:
             place = 48 if near else min(max(self.place, 48), 256)
             self.late = min(max(echo + self.delay - place, TAPS // 2), 16_384 - TAPS)
             place = echo + self.delay - self.late
-        if self.echo is None or best != self.at or abs(echo - self.echo) > 16:
+            self.moves += 1
+        if self.echo is None or best != self.at or abs(echo - self.echo) > 160:
             self.restart_drift()
+        self.rho, self.trial = self.rho + self.trial, 0.0
         self.at, self.echo, self.place = best, echo, place
 
     def follow_drift(self, P):
-        hops, wanted = (16, 4) if self.fine else (4, 16)
-        self.G, self.stretch = self.G + P, self.stretch + 1
+        hops = 16 if self.fine else 4
+        if P is not None:
+            self.G, self.voiced = self.G + P, self.voiced + 1
+        self.stretch += 1
         if self.stretch < hops:
             return
-        if self.before is not None:
+        voiced = 2 * self.voiced >= hops
+        told = voiced and self.before is not None
+        if told:
             self.A, self.pairs = self.A + self.G * np.conj(self.before), self.pairs + 1
-        self.before, self.G, self.stretch = self.G, np.zeros(HOP + 1, complex), 0
-        if self.pairs < wanted:
+        self.before, self.G = self.G if voiced else None, np.zeros(HOP + 1, complex)
+        self.stretch = self.voiced = 0
+        if not told or self.pairs % 4:
             return
         x = np.fft.irfft(self.A)
         rms = math.sqrt(np.mean(x**2) + 1e-12)
         turns = np.arange(-23, 24)
         best = turns[np.argmax(x[turns])]
         left, top, right = x[best - 1], x[best], x[best + 1]
+        sure = top > 9 * rms
+        if not sure and not self.fine and self.pairs < 16:
+            return
         self.restart_drift()
-        if top <= 9 * rms:
+        if not sure:
             self.fine = False
             return
         bend = left - 2 * top + right
         turned = (best + (0.5 * (left - right) / bend if bend < 0 else 0)) / (hops * HOP)
-        if abs(turned) > 10e-6:
+        if abs(turned) > (50e-6 if not self.fine else 10e-6 if self.rho == 0 else 4e-6):
             self.rho = min(max(self.rho + (0.8 if self.fine else 1) * turned, -0.002), 0.002)
         self.fine = abs(turned) < 150e-6

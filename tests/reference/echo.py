@@ -40,6 +40,9 @@ class EchoReference:
         self.heard, self.played = np.zeros(microphones), 0.0
         self.matching = int(0.5 * RATE / hop)
         self.matched, self.quiet, self.turn = 0, self.partitions + 1, 0
+        self.learnt = 0
+        self.keeping = int(2 * RATE / hop)
+        self.kept = [self.state(), self.state()]  # the older one first
 
     def levels(self, mic, ref):
         """How much louder the microphones are than the references: what `match` becomes while levels are matched."""
@@ -55,6 +58,17 @@ class EchoReference:
         ratio = (self.heard + unknown) / (self.played + unknown)
         ratio = np.where(ratio > 1, np.maximum(ratio / 16, 1), np.minimum(ratio * 16, 1))
         return np.minimum(np.clip(ratio, 1e-3, 1e3), single(10 ** (0.1 * self.hop / 64)) * self.match)
+
+    def state(self):
+        return self.W.copy(), self.C.copy(), self.mean.copy(), self.match.copy(), self.turn
+
+    def recall(self):
+        """What was known 2 to 4 s of played sound ago; references from before this moment are silence."""
+        *learnt, self.turn = self.kept[0]
+        self.W, self.C, self.mean, match = (x.copy() for x in learnt)
+        self.C *= (self.match / match)[:, None, None, None]
+        self.kept, self.learnt = [self.kept[0], self.state()], 0
+        self.X[:], self.x[:] = 0, 0
 
     def left(self, mic):
         """The microphones' hop without echo, in time."""
@@ -77,7 +91,11 @@ class EchoReference:
         smooth = mean_of_bins(np.abs(E) ** 2, self.width)
         self.noise = self.smoothing * self.noise + (1 - self.smoothing) * share * smooth + FLOOR
         if self.quiet <= self.partitions:
-            self.learn(power, E, (T + 2 * self.noise)[:, None, None], ~np.array([clipped(x) for x in mic.T]))
+            self.learnt += 1
+            if self.learnt % self.keeping == 0:
+                self.kept = [self.kept[1], self.state()]
+            heard = ~np.array([clipped(x) for x in mic.T])
+            self.learn(power, E, (T + 2 * self.noise)[:, None, None], heard)
         return self.left(mic).T
 
     def learn(self, power, E, D, heard):
@@ -111,10 +129,18 @@ def clipped(x):
     return bool(np.any((x[1:] == x[:-1]) & (np.abs(x[1:]) >= single(0.99))))
 
 
-def cancel(mic, ref, **parameters):
-    """Whole recordings: mic (frames, M), ref (frames, R) -> what the kernel gives, two hops late, (frames, M)."""
+def cancel(mic, ref, recalls=(), **parameters):
+    """Whole recordings: mic (frames, M), ref (frames, R) -> what the kernel gives, two hops late, (frames, M).
+
+    recalls: the hops before which `recall` is called; the hop that has not left yet leaves as it was heard.
+    """
     reference = EchoReference(mic.shape[1], ref.shape[1], **parameters)
     hop, frames = reference.hop, len(mic)
     mic, ref = mic.astype(np.float64), ref.astype(np.float64)
-    left = [reference.block(mic[t : t + hop], ref[t : t + hop]) for t in range(0, frames - hop + 1, hop)]
+    left = []
+    for n, t in enumerate(range(0, frames - hop + 1, hop)):
+        if n in recalls:
+            reference.recall()
+            left[-1] = mic[t - hop : t]
+        left.append(reference.block(mic[t : t + hop], ref[t : t + hop]))
     return np.concatenate([np.zeros((2 * hop, mic.shape[1])), *left])[:frames]

@@ -14,9 +14,15 @@ Every 512 samples, with the microphone held back by late + 1,056 and the referen
     echo at = argmax over q and t of |IFFT(S[q])[t]|, 512 q + t    two q a hop in turn
 
 A maximum counts where it is 6 times the rms over all lags and two rounds in a row agree within 16 samples (a round of 600 ms
-takes 0.35 s). Drift is how the phase of P at the echo's q turns between neighbouring stretches of 4 hops (16 once it is small):
+takes 0.35 s). Once an echo is known, one elsewhere must be 1.2 times as high as what is left where the known one was, and 9 times
+the rms or twice as high as what is left: chords, whose correlation repeats, do not look like jumps then. Drift is how the phase
+of P at the echo's q turns between neighbouring stretches of 4 hops (16 once it is small), both without a pause in half of them;
+asked after 4, 8, 12 and 16 pairs (4), until the maximum is 9 times the rms:
 
-    A      += G conj(G one stretch before),  G = sum of P          rho += (argmax IFFT(A)) / length of a stretch, if over 10 ppm
+    A      += G conj(G one stretch before),  G = sum of P          rho += (argmax IFFT(A)) / length of a stretch
+
+where that is over 50 ppm by short stretches, 10 ppm by long ones, and 4 once a drift is known. An echo that drifts by more than
+500 ppm smears over S: as long as none is found, every 1.3 s of sound another drift is tried, 0, 1,100 and -1,100 ppm in turn.
 
 Sources: Knapp, Carter, "The generalized correlation method for estimation of time delay", IEEE Trans. ASSP 24 (1976);
 Markovich-Golan, Gannot, Cohen, "Blind sampling rate offset estimation and compensation in wireless acoustic sensor networks",
@@ -34,8 +40,10 @@ from farfield.kernels import _boundary
 
 cimport numpy as cnp
 
+from farfield.kernels.between cimport PHASES, TAPS, between
 from farfield.kernels.boundary cimport ANY, apart, matrix, new_matrix, sound
-from farfield.kernels.fft cimport Plan, Read, Write, plan_free, plan_new, real_forward, real_inverse
+from farfield.kernels.fft cimport Plan, plan_free, plan_new, real_forward, real_inverse
+from farfield.kernels.phat cimport FLOOR, HOP, STRIDE, accumulate, correlate, normalise
 from farfield.kernels.samples cimport Sound, skip, sound_of, take, zeros
 from libc.math cimport fabs, fabsf, floor, sqrtf
 from libc.stdint cimport int64_t
@@ -44,10 +52,6 @@ from libc.string cimport memcpy, memmove, memset
 
 cdef enum:
     RATE = 16000
-    HOP = 512
-    STRIDE = 520             # HOP + 1 bins, rounded up to a vector
-    TAPS = 32
-    PHASES = 256
     LEAD = 48                # samples that the canceller gets before the strongest path
     NEAREST = 8
     FARTHEST = 320
@@ -61,72 +65,23 @@ cdef enum:
     MOST_SLACK = 1032
     COARSE = 4               # hops in a stretch of the drift's
     FINE = 16
-    COARSE_PAIRS = 16
-    FINE_PAIRS = 4
+    PAIRS = 4                # of stretches, after which the drift's correlation is looked at
+    MOST_PAIRS = 16
+    PATIENCE = 40            # hops of sound without an echo, after which another drift is tried
     TURNS = 24               # samples that a stretch may move
 
 cdef float FORGET = 1.0 / 10
 cdef float SURE = 6
+cdef float SURE_OF_JUMP = 9
+cdef float HIGHER = 1.2           # than what is left where the echo was, for it to have jumped
+cdef float MUCH_HIGHER = 2
 cdef float SURE_OF_DRIFT = 9
 cdef double MOST_DRIFT = 0.002
+cdef double TRIED_DRIFT = 0.0011
 cdef double FINE_DRIFT = 150e-6
-cdef double LEAST_DRIFT = 10e-6   # what is left below it stays: the estimate is no surer
-cdef float FLOOR = 1e-12
-
-
-cdef inline float between(const float *ring, int64_t size, double at, const float *table) noexcept nogil:
-    """A ring's sound (each sample twice, `size` apart) at a place between its samples."""
-    cdef double whole = floor(at)
-    cdef float phase = <float> ((at - whole) * PHASES), part
-    cdef int row = <int> phase
-    cdef const float *x = ring + ((<int64_t> whole - (TAPS // 2 - 1)) & (size - 1))
-    cdef const float *low
-    cdef const float *high
-    cdef float sums[8]
-    cdef int j, k
-    if at == whole:
-        return x[TAPS // 2 - 1]
-    row = min(row, PHASES - 1)
-    part = phase - row
-    low = table + row * TAPS
-    high = low + TAPS
-    for k in range(8):
-        sums[k] = 0
-    for j in range(0, TAPS, 8):
-        for k in range(8):
-            sums[k] += x[j + k] * (low[j + k] + part * (high[j + k] - low[j + k]))
-    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]))
-
-
-cdef inline bint normalise(Write re, Write im, Write power, float pause) noexcept nogil:
-    """A spectrum over its magnitude, more or less; whether it was louder than `pause` of the mean."""
-    cdef Py_ssize_t k
-    cdef float now, scale, total = 0, mean = 0
-    for k in range(HOP + 1):
-        now = re[k] * re[k] + im[k] * im[k]
-        power[k] = <float> 0.97 * power[k] + <float> 0.03 * now + FLOOR
-        total += now
-        mean += power[k]
-        scale = 1 / (sqrtf(now) + <float> 0.3 * sqrtf(power[k]) + <float> 1e-6)
-        re[k] *= scale
-        im[k] *= scale
-    return total > pause * mean
-
-
-cdef inline void correlate(Read yr, Read yi, Read xr, Read xi, Write sr, Write si, float share) noexcept nogil:
-    """s += share (y x* - s)."""
-    cdef Py_ssize_t k
-    for k in range(HOP + 1):
-        sr[k] += share * (yr[k] * xr[k] + yi[k] * xi[k] - sr[k])
-        si[k] += share * (yi[k] * xr[k] - yr[k] * xi[k] - si[k])
-
-
-cdef inline void accumulate(Read yr, Read yi, Read xr, Read xi, Write sr, Write si) noexcept nogil:
-    """s += y x*."""
-    cdef Py_ssize_t k
-    for k in range(HOP + 1):
-        sr[k] += yr[k] * xr[k] + yi[k] * xi[k]
-        si[k] += yi[k] * xr[k] - yr[k] * xi[k]
+cdef double LEAST_COARSE = 50e-6  # what is less by short stretches is left to long ones
+cdef double LEAST_DRIFT = 10e-6   # what is less is none, so that clocks which do not drift leave the references bit for bit
+cdef double LEAST_LEFT = 4e-6     # what is left of a drift that is known, from which on it is removed
 
 
 cdef class Aligner:
@@ -135,6 +90,9 @@ cdef class Aligner:
     microphones: 1 to 16. references: 1 to 4. late_samples: by how much a reference may come later than its echo, 0 to 800;
     microphones are held back for it. longest_samples: by how much an echo may come later than its reference, 0 to 9,600.
     drift: whether the clocks' drift is estimated and removed. TypeError, ValueError: an argument out of its range.
+
+    References are moved, and `moves` counts it, at the end of each `update_samples` alone: who gives it sound in such pieces can
+    `EchoCanceller.recall` what was learnt before an echo jumped just before the first references that have been moved.
     """
 
     cdef readonly int microphones
@@ -142,16 +100,22 @@ cdef class Aligner:
     cdef readonly int late_samples
     cdef readonly int longest_samples
     cdef readonly int delay_samples
+    cdef readonly int update_samples
+    cdef readonly int moves       # how often the references were moved to where an echo was found
     cdef bint drift
     cdef int partitions, newest, scanned, filled
     cdef int hold                 # samples that the estimator's microphone is held back
-    cdef int stretch, pairs       # hops in the stretch so far; pairs of stretches in `turn`
+    cdef int stretch, voiced      # hops in the stretch so far, and those of them that are no pause
+    cdef int pairs                # of stretches in `turn`
     cdef bint fine, earlier       # whether the drift is small; whether there is a stretch before this one
     cdef bint found, guessed      # whether an echo was found; whether the last round found one
     cdef int at                   # partition of the echo
+    cdef float still              # height of the correlation where the echo is known to be
     cdef double echo, guess       # delay of the echo in samples, as agreed on, and by the last round
     cdef double place             # how far into the canceller's tail the echo was put
     cdef double late, slack, rho  # D; the delay of the estimator's reference; growth of both a sample
+    cdef double trial             # drift that is tried on the estimator's reference as long as no echo is found
+    cdef int tried                # hops of sound that it has been tried for
     cdef int64_t now              # samples taken so far
     cdef Plan *plan
     cdef float *table             # [PHASES + 1][TAPS]
@@ -178,6 +142,7 @@ cdef class Aligner:
             raise TypeError(f"drift: got {type(drift).__name__}, wanted bool")
         self.drift = drift
         self.delay_samples = self.late_samples + LEAD + TAPS // 2
+        self.update_samples = HOP
         self.hold = self.late_samples + MOST_SLACK + LEAST_SLACK
         self.partitions = (self.longest_samples + self.hold + HOP - 1) // HOP
         self.plan = plan_new(2 * HOP)
@@ -233,6 +198,9 @@ cdef class Aligner:
         self.echo = self.guess = self.place = 0
         self.now = self.newest = self.filled = self.at = 0
         self.found = self.fine = False
+        self.still = 0
+        self.trial = 0
+        self.moves = self.tried = 0
         self.begin()
 
     def forget(self):
@@ -319,7 +287,7 @@ cdef class Aligner:
         cdef float *mean = self.far + self.references * 2 * FAR_RING
         cdef float sum_ = 0
         self.late = max(self.late + self.rho, <double> (TAPS // 2))
-        self.slack += self.rho
+        self.slack += self.rho + self.trial
         for c in range(self.references):
             sum_ += self.far[c * 2 * FAR_RING + at]
             refs[c] = between(self.far + c * 2 * FAR_RING, FAR_RING, <double> self.now - self.late, self.table)
@@ -345,7 +313,7 @@ cdef class Aligner:
 
     cdef void restart_drift(self) noexcept nogil:
         memset(self.turn, 0, 6 * STRIDE * sizeof(float))
-        self.stretch = self.pairs = 0
+        self.stretch = self.voiced = self.pairs = 0
         self.earlier = False
 
     cdef void estimate(self) noexcept nogil:
@@ -375,9 +343,11 @@ cdef class Aligner:
             if self.loud[slot]:
                 correlate(yr, yi, x, x + STRIDE, self.s + 2 * q * STRIDE, self.s + (2 * q + 1) * STRIDE, FORGET)
         slot = (self.newest + self.at) % self.partitions
-        if self.found and self.drift and loud and self.loud[slot]:
-            x = self.x + slot * 2 * STRIDE
-            accumulate(yr, yi, x, x + STRIDE, self.turn, self.turn + STRIDE)
+        if self.found and self.drift:
+            if loud and self.loud[slot]:
+                x = self.x + slot * 2 * STRIDE
+                accumulate(yr, yi, x, x + STRIDE, self.turn, self.turn + STRIDE)
+                self.voiced += 1
             self.follow_drift()
         self.scan()
         if self.scanned < self.partitions:
@@ -385,6 +355,13 @@ cdef class Aligner:
         if self.scanned == self.partitions:
             self.scanned = 0
             self.decide()
+        if self.drift and not self.found:
+            if loud and self.loud[self.newest]:
+                self.tried += 1
+            if self.tried >= PATIENCE and not self.guessed:
+                self.tried = 0
+                self.trial = TRIED_DRIFT if self.trial == 0 else -TRIED_DRIFT if self.trial > 0 else 0
+                self.begin()
         if not LEAST_SLACK < self.slack < MOST_SLACK:
             self.begin()
 
@@ -393,7 +370,7 @@ cdef class Aligner:
         cdef float *s = self.s + self.scanned * 2 * STRIDE
         cdef float *signal = self.scratch + 2 * STRIDE
         cdef float *peak = self.peak + 3 * self.scanned
-        cdef Py_ssize_t t
+        cdef Py_ssize_t t, known = <Py_ssize_t> floor(self.echo - self.slack + self.hold + 0.5) - self.scanned * HOP
         s[STRIDE] = s[STRIDE + HOP] = 0
         real_inverse(self.plan, s, s + STRIDE, signal, signal + 2 * HOP)
         peak[0] = peak[1] = peak[2] = 0
@@ -401,22 +378,31 @@ cdef class Aligner:
             peak[2] += signal[t] * signal[t]
             if fabsf(signal[t]) > peak[0]:
                 peak[0], peak[1] = fabsf(signal[t]), self.scanned * HOP + t
+        if 0 <= known < HOP:
+            self.still = 0
+            for t in range(max(known - AGREE, 0), min(known + AGREE + 1, HOP)):
+                self.still = max(self.still, fabsf(signal[t]))
         self.scanned += 1
 
     cdef void decide(self) noexcept nogil:
         """After a round: where the echo is, if two rounds agree, and whether the references must be moved."""
         cdef Py_ssize_t q, best = 0
-        cdef float energy = 0
+        cdef float energy = 0, rms, least
         cdef double echo, place
-        cdef bint agreed
+        cdef bint agreed, elsewhere
         for q in range(self.partitions):
             energy += self.peak[3 * q + 2]
             if self.peak[3 * q] > self.peak[3 * best]:
                 best = q
-        if not self.peak[3 * best] > SURE * sqrtf(energy / (self.partitions * HOP) + FLOOR):
+        rms = sqrtf(energy / (self.partitions * HOP) + FLOOR)
+        echo = self.peak[3 * best + 1] - self.hold + self.slack
+        elsewhere = self.found and fabs(echo - self.echo) > AGREE
+        least = SURE * rms
+        if elsewhere:
+            least = max(max(least, HIGHER * self.still), min(SURE_OF_JUMP * rms, MUCH_HIGHER * self.still))
+        if not self.peak[3 * best] > least:
             self.guessed = False
             return
-        echo = self.peak[3 * best + 1] - self.hold + self.slack
         agreed = self.guessed and fabs(echo - self.guess) <= AGREE
         self.guess, self.guessed = echo, True
         if not agreed:
@@ -429,8 +415,11 @@ cdef class Aligner:
                 place = min(max(self.place, <double> LEAD), <double> MOST_KEPT)
             self.late = min(max(echo + self.delay_samples - place, <double> (TAPS // 2)), <double> (FAR_RING - TAPS))
             place = echo + self.delay_samples - self.late
-        if not self.found or best != self.at or fabs(echo - self.echo) > AGREE:
+            self.moves += 1
+        if not self.found or best != self.at or fabs(echo - self.echo) > FAR_JUMP:
             self.restart_drift()
+        self.rho += self.trial
+        self.trial = 0
         self.found, self.at, self.echo, self.place = True, best, echo, place
 
     cdef void follow_drift(self) noexcept nogil:
@@ -442,16 +431,19 @@ cdef class Aligner:
         cdef Py_ssize_t t, best = 0, hops = FINE if self.fine else COARSE
         cdef float energy = 0, left, top, right, bend
         cdef double turned
+        cdef bint told, sure
         self.stretch += 1
         if self.stretch < hops:
             return
-        if self.earlier:
+        told = self.earlier and 2 * self.voiced >= hops
+        if told:
             accumulate(g, g + STRIDE, before, before + STRIDE, a, a + STRIDE)
             self.pairs += 1
         memcpy(before, g, 2 * STRIDE * sizeof(float))
         memset(g, 0, 2 * STRIDE * sizeof(float))
-        self.stretch, self.earlier = 0, True
-        if self.pairs < (FINE_PAIRS if self.fine else COARSE_PAIRS):
+        self.earlier = 2 * self.voiced >= hops
+        self.stretch = self.voiced = 0
+        if not told or self.pairs % PAIRS:
             return
         a[STRIDE] = a[STRIDE + HOP] = 0
         real_inverse(self.plan, a, a + STRIDE, signal, signal + 2 * HOP)
@@ -461,12 +453,15 @@ cdef class Aligner:
             if signal[t & (2 * HOP - 1)] > signal[best & (2 * HOP - 1)]:
                 best = t
         left, top, right = signal[(best - 1) & (2 * HOP - 1)], signal[best & (2 * HOP - 1)], signal[(best + 1) & (2 * HOP - 1)]
+        sure = top > SURE_OF_DRIFT * sqrtf(energy / (2 * HOP) + FLOOR)
+        if not sure and not self.fine and self.pairs < MOST_PAIRS:
+            return
         self.restart_drift()
-        if not top > SURE_OF_DRIFT * sqrtf(energy / (2 * HOP) + FLOOR):
+        if not sure:
             self.fine = False
             return
         bend = left - 2 * top + right
         turned = (best + (0.5 * (left - right) / bend if bend < 0 else 0)) / (hops * HOP)
-        if fabs(turned) > LEAST_DRIFT:
+        if fabs(turned) > (LEAST_COARSE if not self.fine else LEAST_DRIFT if self.rho == 0 else LEAST_LEFT):
             self.rho = min(max(self.rho + (0.8 if self.fine else 1) * turned, -MOST_DRIFT), MOST_DRIFT)
         self.fine = fabs(turned) < FINE_DRIFT

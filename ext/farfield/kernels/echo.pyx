@@ -5,7 +5,7 @@ With hop B, FFT size 2 B, P partitions of B taps, R references; everything per b
     X[p,r]  = FFT of reference r, the 2 B samples that end p hops ago                     shared by all microphones
     e       = y - last B of IFFT(sum_p,r X W)                                             overlap-save; E = FFT(0..0, e)
     T       = sum_m 2 |G[m]|^2 (sum_p,r |X|^2 C)[k - m]                                   variance of the echo that is left
-    N       = s N + (1 - s) max(2 N / (T + 2 N), 1/10) M(|E|^2) + floor                   observation noise
+    N       = s N + (1 - s) max(2 N / (T + 2 N), 1/5)  M(|E|^2) + floor                   observation noise
     D       = T + 2 N                                                                     innovation variance
     W      += C X* E / D                                                                  Kalman gain C X* / D
     C       = a^2 (C - C^2 |X|^2 / (2 D)) + (1 - a^2) V + floor                           state covariance, diagonal
@@ -25,6 +25,9 @@ C0[p] = g `initial` x a decay of 60 dB in 0.3 s (not below -12 dB), scaled to a 
 g is 1 where microphone and references are within 12 dB of each other over the first 0.5 s of sound that is played, else
 what lacks to that, within +-30 dB; it rises by at most 1 dB a 64 samples. References that stayed below -70 dBFS for the whole
 tail, and a microphone's hop with a flat top above 0.99, teach nothing.
+
+W and C are kept every 2 s of played sound, the last two times; `recall` puts the older ones back, for references that were moved
+by as much as their echo had jumped. Every X[p] is 0 then: references from before are not what the echo of now is made of.
 
 Source: Enzner, Vary, "Frequency-domain adaptive Kalman filter for acoustic echo control", Signal Processing 86 (2006);
 Kuech, Mabande, Enzner, "State-space architecture of the partitioned-block-based acoustic echo controller", ICASSP 2014.
@@ -66,6 +69,7 @@ cdef float STRANGER = 0.003       # share of the path before anything is learnt 
 cdef float MATCHED = 16           # power ratio of microphone and references that needs no matching
 cdef float MOST_MATCHED = 1000
 cdef float EVIDENCE = 3e-6        # mean square, over the time of matching, that speaks for equal levels
+cdef double KEEP_S = 2            # longer than a jump of the echo takes to be found
 cdef double MATCH_S = 0.5, DECAY_S = 0.3, LEAST_DECAY_DB = 12, SMOOTH_HZ = 375
 
 cdef class EchoCanceller:
@@ -87,6 +91,10 @@ cdef class EchoCanceller:
     cdef int matching             # hops that the levels are matched in
     cdef int to_match             # of them, how many are still to come
     cdef int quiet                # hops since the references were last heard, up to slots
+    cdef int keeping              # hops that are learnt from between filters that are kept
+    cdef int to_keep              # of them, how many are still to come
+    cdef int older                # which of the two kept is the older one
+    cdef int kept_turn[2]
     cdef bint observed            # whether `gain` holds a hop's innovation that the filters have not learnt from yet
     cdef Py_ssize_t stride        # floats a spectrum part takes: hop + 1, rounded up to a vector
     cdef Py_ssize_t width         # bins to each side that the error's power is averaged over
@@ -97,6 +105,7 @@ cdef class EchoCanceller:
     cdef float *x                 # [ring of partitions + 1][reference][re, im][stride]
     cdef float *w                 # [microphone][partition][reference][re, im, covariance][stride]
     cdef float *mean              # [microphone][partition][reference]: mean over bins of |W|^2 when last constrained
+    cdef float *kept              # [2][w, mean, g now]: as they were
     cdef float *gain              # [microphone][re, im of E / D, 1 / D][stride], of the last hop
     cdef float *noise             # [microphone][stride]
     cdef float *far               # [reference][2 hop]: the samples of the next reference spectrum
@@ -134,6 +143,8 @@ cdef class EchoCanceller:
         self.x = zeros(self.slots * self.references * 2 * self.stride)
         self.w = zeros(self.microphones * self.partitions * self.references * 3 * self.stride)
         self.mean = zeros(self.microphones * self.partitions * self.references)
+        self.keeping = <int> (KEEP_S * RATE / self.hop)
+        self.kept = zeros(2 * self.state_floats())
         self.gain = zeros(self.microphones * 3 * self.stride)
         self.noise = zeros(self.microphones * self.stride)
         self.far = zeros(self.references * 2 * self.hop)
@@ -143,7 +154,7 @@ cdef class EchoCanceller:
         self.level = zeros(2 * self.microphones)
         self.heard = <double *> zeros(2 * self.microphones)
         self.match = zeros(2 * self.microphones)
-        if (self.plan == NULL or self.prior == NULL or self.x == NULL or self.w == NULL or self.mean == NULL or self.gain == NULL
+        if (self.plan == NULL or self.prior == NULL or self.x == NULL or self.w == NULL or self.mean == NULL or self.kept == NULL or self.gain == NULL
                 or self.noise == NULL or self.far == NULL or self.near == NULL or self.ready == NULL or self.scratch == NULL
                 or self.level == NULL or self.heard == NULL or self.match == NULL):
             raise MemoryError("EchoCanceller: no memory for its state")
@@ -158,6 +169,7 @@ cdef class EchoCanceller:
         free(self.x)
         free(self.w)
         free(self.mean)
+        free(self.kept)
         free(self.gain)
         free(self.noise)
         free(self.far)
@@ -194,6 +206,19 @@ cdef class EchoCanceller:
         self.newest = self.turn = self.filled = 0
         self.to_match, self.quiet = self.matching, self.slots
         self.observed = False
+        self.older = 0
+        self.to_keep = self.keeping
+        for m in range(2):
+            self.keep(m)
+
+    def recall(self):
+        """Puts the filters back to what they were 2 to 4 s of played sound ago, for references that were just moved after a jump.
+
+        What was learnt before the jump fits references that are moved by as much as their echo jumped; what was learnt between
+        the jump and its discovery does not.
+        """
+        with nogil:
+            self.put_back()
 
     @property
     def erle_db(self):
@@ -262,6 +287,48 @@ cdef class EchoCanceller:
         if self.observed:
             self.turn = (self.turn + self.repair) % self.partitions
         self.observed = self.quiet < self.slots
+        if self.observed:
+            self.to_keep -= 1
+            if not self.to_keep:
+                self.to_keep = self.keeping
+                self.keep(self.older)
+                self.older = 1 - self.older
+
+    cdef inline Py_ssize_t state_floats(self) noexcept nogil:
+        """Of all filters, their means, and the levels that they were matched to."""
+        return self.microphones * (self.partitions * self.references * (3 * self.stride + 1) + 1)
+
+    cdef void keep(self, int which) noexcept nogil:
+        cdef Py_ssize_t m, filters = self.microphones * self.partitions * self.references
+        cdef float *to = self.kept + which * self.state_floats()
+        memcpy(to, self.w, filters * 3 * self.stride * sizeof(float))
+        memcpy(to + filters * 3 * self.stride, self.mean, filters * sizeof(float))
+        for m in range(self.microphones):
+            to[filters * (3 * self.stride + 1) + m] = self.match[2 * m]
+        self.kept_turn[which] = self.turn
+
+    cdef void put_back(self) noexcept nogil:
+        """The older filters, their covariance at the level that is matched to now; references from before the move are silence."""
+        cdef Py_ssize_t m, p, k, each = self.partitions * self.references
+        cdef Py_ssize_t filters = self.microphones * each
+        cdef float *from_ = self.kept + self.older * self.state_floats()
+        cdef float *c = self.w + 2 * self.stride
+        cdef float scale
+        memcpy(self.w, from_, filters * 3 * self.stride * sizeof(float))
+        memcpy(self.mean, from_ + filters * 3 * self.stride, filters * sizeof(float))
+        for m in range(self.microphones):
+            scale = self.match[2 * m] / from_[filters * (3 * self.stride + 1) + m]
+            for p in range(each):
+                for k in range(self.stride):
+                    c[k] *= scale
+                c += 3 * self.stride
+        self.turn = self.kept_turn[self.older]
+        self.keep(1 - self.older)
+        self.to_keep = self.keeping
+        self.observed = False
+        memset(self.x, 0, self.slots * self.references * 2 * self.stride * sizeof(float))
+        for p in range(self.references):
+            memset(self.far + 2 * p * self.hop, 0, self.hop * sizeof(float))
 
     cdef inline float *spectrum(self, Py_ssize_t ago, Py_ssize_t r) noexcept nogil:
         """Of reference r, `ago` hops ago: its real and imaginary part."""

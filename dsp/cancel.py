@@ -1,0 +1,33 @@
+"""The aligner and the canceller behind it, as one: what was learnt before the echo jumped is put back once it is found again."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farfield import kernels
+
+Samples = NDArray[np.int16 | np.float32]
+
+
+def cancel(
+    aligner: kernels.Aligner, canceller: kernels.EchoCanceller, mic: Samples, ref: Samples, at: int
+) -> tuple[NDArray[np.float32], Samples, Samples]:
+    """Microphones (frames, microphones) without the echo of ref (frames, references), late by what both stages hold back.
+
+    And both as the aligner handed them on, lined up with each other and late by what it holds back.
+
+    at: how many frames both were given before. The aligner moves references at the end of its updates alone; it is given sound up
+    to there, so that the canceller recalls at the same sample however the stream is cut.
+    """
+    out, aligned_mic, aligned_ref = np.empty(mic.shape, np.float32), np.empty_like(mic), np.empty_like(ref)
+    step = aligner.update_samples
+    begin = 0
+    while begin < len(mic):
+        end = min(begin + step - (at + begin) % step, len(mic))
+        moves = aligner.moves
+        piece = slice(begin, end)
+        aligned_mic[piece], aligned_ref[piece] = aligner.process(mic[piece], ref[piece])
+        canceller.process(aligned_mic[piece], aligned_ref[piece], out[piece])
+        if aligner.moves != moves:
+            canceller.recall()
+        begin = end
+    return out, aligned_mic, aligned_ref
