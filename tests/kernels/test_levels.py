@@ -17,7 +17,8 @@ from reference.networks import networks
 
 LEVELS = farfield_kernels.levels()
 CLASSES = (
-    "RealFFT", "Aligner", "EchoCanceller", "Suppressor", "Beamformer", "MVDR", "DirectionFinder", "Features", "Scorer", "Spelling",
+    "RealFFT", "Aligner", "EchoCanceller", "Suppressor", "Beamformer", "MVDR", "DirectionFinder",
+    "Features", "Scorer", "Spelling",
 )  # fmt: skip
 STUBS = Path(farfield_kernels.__file__).with_suffix(".pyi")
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-ATTEMPTS = '''
+ATTEMPTS = """
 import ctypes, errno, json, mmap, os, socket, subprocess, sys, threading
 from pathlib import Path
 
@@ -95,7 +95,7 @@ for name, attempt in (attempts | allowed).items():
         told[name] = errno.errorcode[error.errno]
 split = {kind: {name: told[name] for name in names} for kind, names in (("refused", attempts), ("allowed", allowed))}
 print(json.dumps({"why_not": why_not} | split))
-'''
+"""
 
 
 @pytest.fixture
