@@ -154,7 +154,7 @@ def test_cost_by_tail_and_microphones(benchmark):
 
 
 def test_suppressor_and_linear_stage_against_aec3(benchmark):
-    """int16 in, 10 ms a call: both with delay estimator and suppressor; what each takes away, linear stage and suppressor apart."""
+    """int16 in, 10 ms a call, delay estimator and suppressor on both sides; what linear stage and suppressor take away, apart."""
     rtc = pytest.importorskip("livekit.rtc", reason="needs WebRTC's AEC3: pip install livekit")
     played, heard = echoed()
     frames = [(played[at : at + 160], heard[at : at + 160]) for at in range(0, len(heard) - 159, 160)]
