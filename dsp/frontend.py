@@ -74,8 +74,8 @@ class Frontend:
             self._beamformer = kernels.Beamformer(weights)
         self.health: Health | None = None
         if self.microphones > 1:
-            late = profile.delays_us * RATE / 1e6
-            self._finder = kernels.DirectionFinder(profile.positions_mm, delays_samples=late)
+            delays = profile.delays_us * RATE / 1e6
+            self._finder = kernels.DirectionFinder(profile.positions_mm, delays_samples=delays)
             self.health = Health(self.array, profile.gains_db, profile.delays_us) if health else None
         self._adaptive: kernels.MVDR | None = None
         self._quietest: Quietest | None = None
