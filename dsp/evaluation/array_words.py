@@ -88,7 +88,7 @@ def _stream(
     word = np.concatenate([word, np.zeros(round(_AFTER_S * RATE))])
     noise = _noise(noises, round(_ALONE_S * RATE) + len(word), random)
     seed = _ROOMS_FROM + int(random.integers(_ROOMS))
-    where = talkers.room(profile.positions, RT60_S[random.integers(len(RT60_S))], seed, distance_m)
+    where = talkers.room(profile.positions, RT60_S[int(random.integers(len(RT60_S)))], seed, distance_m)
     heard = talkers.heard(where, word, noise, ratio_db=ratio_db, alone_s=_ALONE_S, seed=int(random.integers(2**31)))
     scaled = heard.everything * min(1.0, _PEAK / np.abs(heard.everything).max())
     travel = int(np.argmax(np.abs(where.early)))
@@ -100,7 +100,7 @@ def _noise(noises: Sequence[Path], frames: int, random: np.random.Generator) -> 
     """Clips one after the other, each as loud as the next, without what is silent in them. InputError: silent clips only."""
     parts: list[NDArray[np.float64]] = []
     for _ in range(_MOST_CLIPS):
-        sound = read(noises[random.integers(len(noises))]).astype(np.float64)
+        sound = read(noises[int(random.integers(len(noises)))]).astype(np.float64)
         sound = sound[np.abs(sound) > _SILENT]
         parts.append(sound / np.sqrt(np.mean(sound**2)) if len(sound) else sound)
         if sum(map(len, parts)) >= frames:
@@ -135,7 +135,7 @@ class _Scored:
             events = self._single.process(Frame(np.ascontiguousarray(samples[:, m : m + 1]), 0, 0, 0, len(samples)))
             decided[f"microphone {m}"] = [event.decision for event in events]
         told = {}
-        for name, at in decided.items():
-            hits = [one for one in at if start <= one <= end + LATEST_S * RATE]
-            told[name] = (not hits, len(at) - min(1, len(hits)))
+        for name, decisions in decided.items():
+            hits = [one for one in decisions if start <= one <= end + LATEST_S * RATE]
+            told[name] = (not hits, len(decisions) - min(1, len(hits)))
         return told

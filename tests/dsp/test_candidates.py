@@ -124,3 +124,21 @@ def test_the_adaptive_candidate_hears_a_word_s_talker_over_noise():
         coherence = np.abs(np.vdot(original, spectrum)) ** 2 / powers
         ratios.append(10 * np.log10(coherence / (1 - coherence)))
     assert ratios[6] > max(ratios[:6] + ratios[7:]) + 3
+
+
+def test_a_dead_microphone_is_left_out_of_the_candidates_too():
+    """The adaptive beam goes on with five; where one is left it is silent, and the beams still hear."""
+    rng = np.random.default_rng(4)
+    wave = plane_wave(1_000 * rng.standard_normal(8 * RATE), PROFILE.positions_mm, 60.0)
+    samples = np.rint(wave + 20 * rng.standard_normal(wave.shape)).astype(np.int16)
+    dead = samples.copy()
+    dead[:, 0] = 0
+    frontend = Frontend(FULL, 0)
+    got = beams(frontend, dead)[5 * RATE :].astype(float)
+    assert [fault.microphone for fault in frontend.faults] == [0]
+    assert got.shape[1] == 8
+    assert np.std(got[:, 7]) > 500, "the first microphone is not the best any more"
+    assert np.std(got[:, 6]) > 20
+    dead[:, 1:5] = 0
+    frontend = Frontend(FULL, 0)
+    assert not beams(frontend, dead)[6 * RATE :, 6].any()
