@@ -18,9 +18,10 @@ from torch import Tensor
 from farfield.training import network as design
 from farfield.training.batches import PHONE_OUTPUTS, Batches, ListenerBatches, LookBatches, PhoneBatches, Pools
 from farfield.training.files import Kind, Pool, Progress
-from farfield.training.network import LISTENER, SECOND_LOOK, SPELLER, Network
+from farfield.training.network import LISTENER, SECOND_LOOK, SHORT_SPELLER, SPELLER, Network
 
 ROUND = 250  # optimiser steps
+PHONE_KINDS = ("phones", "sounds")  # of networks that tell phones apart
 _WEIGHT_DECAY = 1e-2
 
 
@@ -50,11 +51,16 @@ def phones_course(rounds: int) -> Course:
     return Course(max(5, rounds), 2e-3, ramp=0.0, quantise_from=0.8, average_from=0.85)
 
 
+def short_phones_course(rounds: int) -> Course:
+    """The same by half a second alone."""
+    return phones_course(rounds * 2 // 3)
+
+
 @dataclass(frozen=True)
 class Task:
     """A network to fit. left_out: the part that it may not know.
 
-    kind: `listener`; `look`, a second look; or `phones`, which a second look tells apart beside it.
+    kind: `listener`; `look`, a second look; `phones` or `sounds`, by which a look reads a spelling: at length, or by half seconds.
     """
 
     left_out: int | None
@@ -67,12 +73,13 @@ class Task:
 
     def course(self, rounds: int) -> Course:
         """What it is gone over by."""
-        return {"listener": listener_course, "look": look_course, "phones": phones_course}[self.kind](rounds)
+        courses = {"listener": listener_course, "look": look_course, "phones": phones_course, "sounds": short_phones_course}
+        return courses[self.kind](rounds)
 
     def network(self, words: int) -> Network:
         """An unfitted one."""
-        shape = {"listener": LISTENER, "look": SECOND_LOOK, "phones": SPELLER}[self.kind]
-        return Network(shape, PHONE_OUTPUTS if self.kind == "phones" else words)
+        shape = {"listener": LISTENER, "look": SECOND_LOOK, "phones": SPELLER, "sounds": SHORT_SPELLER}[self.kind]
+        return Network(shape, PHONE_OUTPUTS if self.kind in PHONE_KINDS else words)
 
 
 def fit_all(folder: Path, words: int, parts: Sequence[int | None], rounds: int, seed: int, progress: Progress) -> None:
@@ -80,7 +87,7 @@ def fit_all(folder: Path, words: int, parts: Sequence[int | None], rounds: int, 
 
     Runs on all processors, a network on each; what each becomes does not depend on how many there are.
     """
-    kinds = [["listener", "phones"] if knows_phones(folder) else ["listener"], ["look"]]
+    kinds = [["listener", *(PHONE_KINDS if knows_phones(folder) else ())], ["look"]]
     stages = [[Task(left_out, kind) for kind in stage for left_out in parts] for stage in kinds]
     total = sum(task.course(rounds).rounds for stage in stages for task in stage)
     done = 0
@@ -124,7 +131,7 @@ def fit(task: Task, folder: Path, words: int, rounds: int, seed: int, done: Call
     )
     net = task.network(words)
     batches: Batches = ListenerBatches(pools)
-    if task.kind == "phones":
+    if task.kind in PHONE_KINDS:
         batches = PhoneBatches(Pool(folder, Kind("told"), parts))
     elif task.kind == "look":
         batches = LookBatches(pools, load_network(folder, Task(task.left_out), words))

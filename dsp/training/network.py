@@ -45,7 +45,9 @@ SECOND_LOOK = Shape(first=64, channels=128, blocks=((5,), (5, 9), (7, 11), (9, 1
 """Looks once more at what the listener takes for its word: 96,000 weights, run for 1.5 s of features at a time."""
 
 SPELLER = Shape(first=64, channels=160, blocks=((5,), (5, 9), (7, 11), (9, 13), (11, 19)), last=5)
-"""Tells which phones were said in what a second look sees."""
+"""Tells which phones were said in what a second look sees, of all that was said before: it knows words, too."""
+SHORT_SPELLER = Shape(first=64, channels=160, blocks=((3,), (3,), (5,), (5,)), last=3)
+"""The same by half a second alone, so that what it takes for a word has to sound like it from phone to phone."""
 
 
 class _Rounded(torch.autograd.Function):

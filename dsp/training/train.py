@@ -21,7 +21,7 @@ from farfield.training import augment, export, measure
 from farfield.training.batches import LOOK_STEPS
 from farfield.training.clips import word_span
 from farfield.training.files import PER_FILE, Counts, Progress, make_segments
-from farfield.training.fit import ROUND, Task, fit_all, knows_phones, load_network
+from farfield.training.fit import PHONE_KINDS, ROUND, Task, fit_all, knows_phones, load_network
 from farfield.training.material import PARTS, Collection, Phrase, collect
 from farfield.training.neighbours import spellings
 from farfield.training.network import weight_count
@@ -81,6 +81,17 @@ class Trained:
             self.look.save(path.with_suffix(LOOK))
 
 
+@dataclass(frozen=True)
+class Reading:
+    """One way for a second look to decide. by: what tells phones apart for it, of PHONE_KINDS, where it reads a spelling.
+
+    lower: taken off its logits, where it does not.
+    """
+
+    by: str | None = None
+    lower: float = 0.0
+
+
 def _short(folders: Sequence[Path]) -> list[str]:
     return ["/".join(folder.resolve().parts[-2:]) for folder in folders]
 
@@ -129,7 +140,7 @@ def finish(
     """The model of one word, measured on everybody by networks that did not know them."""
     word, words = recipe.phrases[number].word, len(recipe.phrases)
     spelled = spellings(word) if knows_phones(work) else []
-    looks_lower = (0.0,) if spelled else _LOOK_LOWER
+    readings = [Reading(by=kind) for kind in PHONE_KINDS] if spelled else [Reading(lower=lower) for lower in _LOOK_LOWER]
     ends = [word_span(clip.samples) for clip in material.positives[number]]
     draft: dict[str, Any] = {
         "smoothing_steps": 4,
@@ -143,12 +154,12 @@ def finish(
         net = load_network(work, Task(left_out), words).of_word(number)
         return export.to_model(net, word=word, detector=detector, card=card, stricter=stricter)
 
-    def look(left_out: int | None, lower: float, threshold: float, card: Mapping[str, Any]) -> Model:
+    def look(left_out: int | None, reading: Reading, threshold: float, card: Mapping[str, Any]) -> Model:
         net = load_network(work, Task(left_out, "look"), words).of_word(number)
         own = draft | {"smoothing_steps": LOOK_STEPS, "threshold": threshold}
-        if not spelled:
-            return export.to_model(net, word=word, detector=own, card=card, stricter=lower)
-        phones = load_network(work, Task(left_out, "phones"), words)
+        if reading.by is None:
+            return export.to_model(net, word=word, detector=own, card=card, stricter=reading.lower)
+        phones = load_network(work, Task(left_out, reading.by), words)
         return export.to_spelled_model(net, phones, spelled, word=word, detector=own, card=card)
 
     heard = [measure.streams(material.held_out(part, number), _other_words(material, number, part), rooms, recipe.seed + part)
@@ -159,12 +170,12 @@ def finish(
     plain = listener(None, 0.0, draft, {})
     alone, alone_found = measure.choose(variants, plain, WAKES_PER_HOUR)
     kinds = sorted({_LAXEST, alone.variant})
-    of = [scores for lower in looks_lower for scores in zip(*(
-        measure.looked([variants[kind][part] for kind in kinds], replace(plain, second_look=look(part, lower, 0.5, {})))
+    of = [scores for reading in readings for scores in zip(*(
+        measure.looked([variants[kind][part] for kind in kinds], replace(plain, second_look=look(part, reading, 0.5, {})))
         for part in range(PARTS)
     ), strict=True)]  # fmt: skip
     both, both_found = measure.choose_look(of, plain, WAKES_PER_HOUR)
-    lower = looks_lower[both.variant // len(kinds)]
+    reading = readings[both.variant // len(kinds)]
     helps = both_found.miss < alone_found.miss
     variant = kinds[both.variant % len(kinds)] if helps else alone.variant
     # By itself the listener is this one, not the one that would be better by itself.
@@ -178,7 +189,7 @@ def finish(
         "calibration": measure.calibration(variants[variant], plain, alone),
     }
     looking = [load_network(work, Task(None, "look"), words).of_word(number)]
-    looking += [load_network(work, Task(None, "phones"), words)] if spelled else []
+    looking += [load_network(work, Task(None, reading.by), words)] if reading.by else []
     look_card = common | {
         "weights": sum(map(weight_count, looking)),
         "listener": _reading(both, both_found),
@@ -188,7 +199,7 @@ def finish(
 
     def trained(left_out: int | None, card: Mapping[str, Any], look_card: Mapping[str, Any]) -> Trained:
         model = listener(left_out, STRICTER[variant], draft | _reading(alone, alone_found), card)
-        return Trained(model, look(left_out, lower, both.look_threshold or 0.5, look_card) if helps else None)
+        return Trained(model, look(left_out, reading, both.look_threshold or 0.5, look_card) if helps else None)
 
     for part in range(PARTS):
         crossed = {"cross_validation": f"trained without part {part} of {PARTS}"}

@@ -40,7 +40,7 @@ def killed_after(times):
     return done
 
 
-TASKS = [LISTENER, fit.Task(1), fit.Task(None, "look"), fit.Task(1, "look"), fit.Task(None, "phones"), fit.Task(1, "phones")]
+TASKS = [LISTENER, fit.Task(1), *(fit.Task(part, kind) for kind in ("look", *fit.PHONE_KINDS) for part in (None, 1))]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -74,7 +74,8 @@ def test_all_is_fitted_and_told(tiny, tmp_path, known):
     told = []
     fit.fit_all(tmp_path, 2, [0, None], 4, 3, lambda *what: told.append(what))
     kinds = {"listener": (design.LISTENER, 2), "look": (design.SECOND_LOOK, 2)}
-    kinds |= {"phones": (design.SPELLER, batches.PHONE_OUTPUTS)} if known else {}
+    telling = {"phones": design.SPELLER, "sounds": design.SHORT_SPELLER} if known else {}
+    kinds |= {kind: (shape, batches.PHONE_OUTPUTS) for kind, shape in telling.items()}
     tasks = [fit.Task(part, kind) for part in (0, None) for kind in kinds]
     assert sorted(tmp_path.glob("*.pt")) == sorted(task.file(tmp_path) for task in tasks)
     assert told[-1] == ("fit", *[sum(task.course(4).rounds for task in tasks)] * 2)
@@ -83,14 +84,15 @@ def test_all_is_fitted_and_told(tiny, tmp_path, known):
         assert (net.shape, net.last.weight.shape[0]) == kinds[task.kind]
 
 
-def test_phones_are_learnt(tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", fit.PHONE_KINDS)
+def test_phones_are_learnt(tiny, tmp_path, monkeypatch, kind):
     """Two tones that stand for two phones: after a short course the likeliest outputs are what was played, in its order."""
     monkeypatch.setattr(fit, "ROUND", 40)
     monkeypatch.setattr(batches, "TOLD", 16)
     low, high = (np.concatenate([quiet(0.1), tone(hertz, 0.4), quiet(0.1)]) for hertz in (400, 2_500))
     both = simple_material(told=[segments.Told(low, (3,)), segments.Told(high, (9,)), segments.Told(np.r_[low, high], (3, 9))])
     files.make_segments([both] * 2, tmp_path, files.Counts(12, 12, 12, 120), 3, silent)
-    task = fit.Task(None, "phones")
+    task = fit.Task(None, kind)
     fit.fit(task, tmp_path, 1, 8, 3, silent)
     seen, phones = files.Pool(tmp_path, files.Kind("told"), [0, 1]).take(np.arange(24))
     with torch.no_grad():
@@ -123,7 +125,12 @@ def test_what_may_not_be_known_is_not_read(tiny, tmp_path, monkeypatch):
 
 def test_courses_ramp_quantise_and_average():
     for rounds in (4, 24, 500):
-        for course in (fit.listener_course(rounds), fit.look_course(rounds), fit.phones_course(rounds)):
+        for course in (
+            fit.listener_course(rounds),
+            fit.look_course(rounds),
+            fit.phones_course(rounds),
+            fit.short_phones_course(rounds),
+        ):
             assert 0 < int(course.rounds * course.average_from) < course.rounds, "something is averaged, and not all"
             assert course.quantise_from <= course.average_from, "only what is quantised is averaged"
             assert replace(course, rounds=1) != course
