@@ -234,11 +234,12 @@ class Frontend:
     def _signals(self, samples: NDArray[np.int16], end: int) -> _Made:
         raw: NDArray[np.int16] = np.ascontiguousarray(samples[:, : self.microphones])
         heard: NDArray[np.int16 | np.float32] = raw
+        captured = heard
         played: NDArray[np.int16 | np.float32] = np.ascontiguousarray(samples[:, self.microphones :])
         playing = bool(played.size) and int(np.abs(played.astype(np.int32)).max()) > _PLAYING
         if self._echo is not None:
             if self._aligner is None:
-                captured, heard = raw, self._echo.process(raw, played)
+                heard = self._echo.process(raw, played)
             else:
                 heard, captured, _ = cancel(self._aligner, self._echo, raw, played, end - len(samples) - self._start)
             if self._suppressor is not None:

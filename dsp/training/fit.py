@@ -60,7 +60,7 @@ def short_phones_course(rounds: int) -> Course:
 class Task:
     """A network to fit. left_out: the part that it may not know.
 
-    kind: `listener`; `look`, a second look; `phones` or `sounds`, by which a look reads a spelling: at length, or by half seconds.
+    kind: `listener`; `look`, a second look; `phones` or `sounds`, by which a look reads a spelling, at length or in half seconds.
     """
 
     left_out: int | None
