@@ -10,7 +10,7 @@ Samples = NDArray[np.int16 | np.float32]
 
 def cancel(
     aligner: kernels.Aligner, canceller: kernels.EchoCanceller, mic: Samples, ref: Samples, at: int
-) -> tuple[NDArray[np.float32], Samples, Samples]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Microphones (frames, microphones) without the echo of ref (frames, references), late by what both stages hold back.
 
     And both as the aligner handed them on, lined up with each other and late by what it holds back.
@@ -18,7 +18,7 @@ def cancel(
     at: how many frames both were given before. The aligner moves references at the end of its updates alone; it is given sound up
     to there, so that the canceller recalls at the same sample however the stream is cut.
     """
-    out, aligned_mic, aligned_ref = np.empty(mic.shape, np.float32), np.empty_like(mic), np.empty_like(ref)
+    out, aligned_mic, aligned_ref = (np.empty(sound.shape, np.float32) for sound in (mic, mic, ref))
     step = aligner.update_samples
     begin = 0
     while begin < len(mic):

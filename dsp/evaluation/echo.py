@@ -10,7 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from farfield import kernels
-from farfield.cancel import Samples, cancel
+from farfield.cancel import cancel
 from farfield.errors import InputError
 from farfield.evaluation import aecmos, speex
 from farfield.evaluation.least_squares import bound_db
@@ -121,18 +121,16 @@ def ours(recording: Recording, tail: int, align: bool = True, noise: bool = Fals
     late = canceller.delay_samples + (0 if aligner is None else aligner.delay_samples)
     more = late + suppressor.delay_samples
     mic, ref = (np.pad(x, ((0, more), (0, 0))) for x in (recording.mic[:, None], recording.ref))
-    held: Samples = mic
-    played: Samples = ref
     if aligner is None:
         left = canceller.process(mic, ref)
     else:
-        left, held, played = cancel(aligner, canceller, mic, ref, 0)
+        left, mic, ref = cancel(aligner, canceller, mic, ref, 0)
     linear = left[late : late + len(recording.mic), 0].copy()
-    suppressed = np.asarray(suppressor.process(left, np.asarray(held, np.float32))[more:, 0], np.float32)
+    suppressed = np.asarray(suppressor.process(left, np.asarray(mic, np.float32))[more:, 0], np.float32)
     if aligner is None:
         return Left(recording.ref, linear, suppressed, None, None)
     early = aligner.delay_samples
-    aligned = np.ascontiguousarray(played[early : early + len(recording.mic)], np.float32)
+    aligned = np.ascontiguousarray(ref[early : early + len(recording.mic)])
     found = aligner.echo_samples
     delay_ms = None if found is None else round(found * 1000 / RATE, 2)
     return Left(aligned, linear, suppressed, delay_ms, round(aligner.drift_ppm, 1))
