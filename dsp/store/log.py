@@ -41,7 +41,8 @@ def read_note(note: str, name: str, key: Ed25519PublicKey) -> str:
     """The text of a note that has this signature alone; ValueError where it has not."""
     text, found, signature = note.rpartition(f"\n\n— {name} ")
     raw = base64.b64decode(signature.removesuffix("\n"), validate=True)
-    if not found or not signature.endswith("\n") or raw[:4] != _key_id(name, key):
+    written = f"{base64.b64encode(raw).decode()}\n"  # of the texts that decode to these bytes, the one that was written
+    if not found or signature != written or raw[:4] != _key_id(name, key):
         raise ValueError("no signature of this name and key")
     try:
         key.verify(raw[4:], f"{text}\n".encode())
