@@ -288,8 +288,10 @@ class Frontend:
         if len(before) * update >= _LEAST_BEFORE_S * RATE:
             # Three quarters of the time: speech, which has pauses, is not taken off, though the same talker went on before.
             stayed = np.quantile(np.stack(before), 0.25, axis=0)
-            risen = np.maximum(total - len(summed) * stayed, 0.0)
-            total = risen if risen.max() > _LEAST_RISEN * total.max() else total
+            # The last value is how much was heard in all; a direction's confidence is its share in that.
+            risen = np.maximum(total[:-1] - len(summed) * stayed[:-1], 0.0)
+            if risen.max() > _LEAST_RISEN * total[:-1].max():
+                total[:-1] = risen
         return estimate(total, self._finder.azimuths_deg, self._hearing)
 
 
