@@ -211,4 +211,4 @@ FAULTS = {
 def test_what_is_planted_is_found(tmp_path, monkeypatch, fault):
     monkeypatch.setattr(*FAULTS[fault])
     with pytest.raises((AssertionError, sqlite3.IntegrityError)):
-        explore(tmp_path, 150, 30, phases=[Phase.generate], derandomize=True, database=None)
+        explore(tmp_path, 600, 30, phases=[Phase.generate], derandomize=True, database=None)
