@@ -212,7 +212,7 @@ def grown_bytes(step, warm, rounds):
 
 
 def test_memory_is_constant_while_streaming():
-    """32 s after the first 6: what is kept does not grow. A list that keeps every block is caught."""
+    """32 s after the first 48: what is kept does not grow. A list that keeps every block is caught."""
     name, references, channels = LAYOUTS[4]
     chain = chain_of(name, references, [lively(name, references, talk(2, channels))])
     samples = talk(8, channels)
@@ -227,5 +227,6 @@ def test_memory_is_constant_while_streaming():
         if keep:
             kept.append(block)
 
-    assert grown_bytes(step, 190, 1_000) < 40_000  # numpy's caches of small pieces take a while to fill
+    # The health check's arrays are of many lengths, and numpy keeps a few small pieces of each: after 48 s it has nearly all.
+    assert grown_bytes(step, 1_500, 1_000) < 15_000
     assert grown_bytes(lambda: step(keep=True), 1, 100) > 500_000
