@@ -5,13 +5,17 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from farfield.block import Block
+from farfield.direction import separation_deg
 from farfield.errors import InputError
+from farfield.evaluation.array import syllables
 from farfield.frontend import Frontend
 from farfield.profile import load_profile
+from reference import fields
+from reference.beam import plane_wave as array_wave
 
 RATE = 16_000
 ARRAYS = ("respeaker-2mic", "respeaker-4mic", "respeaker-6mic")
@@ -234,6 +238,23 @@ def test_a_direction_is_of_what_has_come_and_not_of_what_was_there():
     frontend.reset()
     run(frontend, plane_wave(profile, 130.0, talks))
     assert frontend.direction(3 * RATE, 4 * RATE).azimuth_deg == pytest.approx(130, abs=4)
+
+
+@given(seed=st.integers(0, 9_999), azimuth=st.floats(0, 360), speaks=st.floats(0.3, 1), start=st.floats(2.5, 5))
+@example(seed=32, azimuth=200.0, speaks=0.7, start=5.0)
+@example(seed=21, azimuth=200.0, speaks=0.7, start=5.0)
+@settings(max_examples=6)
+def test_who_talked_before_keeps_his_direction(seed, azimuth, speaks, start):
+    """Whatever share of the time he speaks: what is taken off for having been there is never the top of his peak alone."""
+    profile = load_profile("respeaker-6mic")
+    positions = profile.positions_mm
+    talks = syllables(start + 3, seed)
+    talks *= np.arange(len(talks)) % (2 * RATE) < speaks * 2 * RATE
+    sound = 0.05 * array_wave(talks, positions, azimuth) + fields.diffuse(positions, start + 3, seed)[: len(talks)]
+    frontend = Frontend(profile, 0, health=False)
+    run(frontend, fields.int16(sound + fields.own_noise(sound.shape, seed=seed)))
+    found = frontend.direction(round(start * RATE), len(talks))
+    assert separation_deg(found.azimuth_deg, azimuth) < 2
 
 
 def test_where_there_is_no_direction():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from farfield import Block, Frontend, load_profile
@@ -208,10 +208,20 @@ def test_two_left_are_a_line_and_say_so():
     assert min(separation_deg(a, 70) for a in (direction.azimuth_deg, direction.ambiguous_deg)) < 5
 
 
+def least_squares_deg(positions_mm, off_mm, azimuth_deg):
+    """By how much the plane wave turns that fits best a wave's delays once the positions are taken for others."""
+    toward, across = (np.array([np.cos(a), np.sin(a)]) for a in np.radians([azimuth_deg, azimuth_deg + 90]))
+    believed = positions_mm[:, :2] + off_mm
+    along = (believed - believed.mean(axis=0)) @ across
+    return float(np.degrees(-((off_mm - off_mm.mean(axis=0)) @ toward) @ along / (along @ along)))
+
+
 @given(seed=st.integers(0, 99))
+@example(seed=32)
+@example(seed=67)  # whose positions turn the wave by 3.9 degrees
 @settings(max_examples=5)
 def test_positions_three_millimetres_off(seed):
-    """Nobody is accused, the direction is within 3 degrees, and the beam within 12 dB of what it was."""
+    """Nobody is accused, the direction is the one that such positions make of it, and the beam within 12 dB of what it was."""
     profile = BOARDS["6mic"]
     off = np.random.default_rng(seed).normal(size=(6, 2))
     off *= 3 / np.linalg.norm(off, axis=1, keepdims=True)
@@ -219,7 +229,8 @@ def test_positions_three_millimetres_off(seed):
     x = fields.talker(profile.positions_mm, 8, 200.0, seed)
     frontend, beam, direction = heard_by_the_beam(replace(profile, positions=tuple(positions)), x, 200.0)
     assert frontend.faults == ()
-    assert separation_deg(direction.azimuth_deg, 200) < 3
+    turned = least_squares_deg(profile.positions_mm, off, 200.0)
+    assert abs(turned) < 5 and separation_deg(direction.azimuth_deg, 200 + turned) < 0.3
     _, wanted, _ = heard_by_the_beam(profile, x, 200.0)
     assert si_sdr_db(beam, wanted) > 12
 
