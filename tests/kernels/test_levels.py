@@ -17,7 +17,7 @@ from reference.networks import networks
 
 LEVELS = farfield_kernels.levels()
 CLASSES = (
-    "RealFFT", "Aligner", "EchoCanceller", "Suppressor", "Beamformer", "MVDR", "DirectionFinder",
+    "RealFFT", "Aligner", "EchoCanceller", "Suppressor", "WPE", "Beamformer", "MVDR", "DirectionFinder",
     "Features", "Scorer", "Spelling",
 )  # fmt: skip
 STUBS = Path(farfield_kernels.__file__).with_suffix(".pyi")
@@ -38,7 +38,7 @@ def test_each_level_can_be_forced(level):
     assert done.returncode == 0, done.stderr
     forced, modules = done.stdout.splitlines()
     assert forced == level
-    named = ("align", "beam", "direction", "echo", "features", "fft", "mvdr", "scorer", "spelling", "suppress")
+    named = ("align", "beam", "direction", "echo", "features", "fft", "mvdr", "scorer", "spelling", "suppress", "wpe")
     assert modules.split() == [f"farfield.kernels.{level}.{module}" for module in named]
 
 
@@ -116,6 +116,7 @@ EXAMPLES = {
         "positions_mm": np.eye(3), "lowest_hz": 300.0, "highest_hz": 7500.0, "smoothing": 0.8, "delays_samples": np.zeros(3),
     },
     "Features": {},
+    "WPE": {"microphones": 2, "taps": 2, "late_hops": 2, "forgetting": 0.99, "load": 0.1},
     "Suppressor": {"microphones": 1, "echo": True, "noise": False, "comfort_noise": False, "late_samples": 0},
     "Scorer": {
         "stride": 1,

@@ -19,6 +19,7 @@ _MODULES = {
     "Aligner": "align",
     "EchoCanceller": "echo",
     "Suppressor": "suppress",
+    "WPE": "wpe",
     "Beamformer": "beam",
     "MVDR": "mvdr",
     "DirectionFinder": "direction",

@@ -121,6 +121,24 @@ class Suppressor:
 
 # --- end of suppress.pyx
 
+# --- wpe.pyx: WPE
+class WPE:
+    @property
+    def microphones(self) -> int: ...
+    @property
+    def taps(self) -> int: ...
+    @property
+    def hop(self) -> int: ...
+    @property
+    def delay_samples(self) -> int: ...
+    def __init__(
+        self, microphones: int, *, taps: int = 5, late_hops: int = 2, forgetting: float = 0.998, load: float = 0.3
+    ) -> None: ...
+    def process(self, x: NDArray[np.float32 | np.int16], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]: ...
+    def reset(self) -> None: ...
+
+# --- end of wpe.pyx
+
 # --- beam.pyx: Beamformer
 class Beamformer:
     @property
