@@ -20,6 +20,7 @@ from farfield.profile import RATE
 _LONGEST_WAIT_S = 0.05
 _ROOM_BYTES = 65_536  # of memory on the board for what the line has not taken yet: a quarter of a second of 8 channels
 _FASTEST, _SLOWEST = 16, 1_024  # samples a frame
+_UNTOLD = RATE // 100
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,10 @@ class Faults:
     """How often what goes wrong on the line, as a share of the AUDIO frames, each drawn by itself; and what the clocks do.
 
     lost: not sent. doubled: sent twice. swapped: sent after the next. truncated: without some of its last bytes. flipped: with a
-    bit that is another. noise: followed by random bytes. clock_ppm: how much faster the board's clock runs than the host's.
-    jitter_s: how much later than due a frame may be sent.
+    bit that is another. noise: followed by random bytes. untold: 10 ms of samples after it are in no frame and no index, as
+    where firmware overlooks an overrun. clock_ppm: how much faster the sample clock runs than the host's; tick_ppm: how much
+    faster the board's microsecond clock does. tick_late_s: how much too late that may be read. jitter_s: how much later than due
+    a frame may be sent.
     """
 
     lost: float = 0.0
@@ -37,7 +40,10 @@ class Faults:
     truncated: float = 0.0
     flipped: float = 0.0
     noise: float = 0.0
+    untold: float = 0.0
     clock_ppm: float = 0.0
+    tick_ppm: float = 0.0
+    tick_late_s: float = 0.0
     jitter_s: float = 0.0
 
 
@@ -96,6 +102,8 @@ class SimulatedBoard:
         self._sound = sound
         self._faults = faults or Faults()
         self._delays = np.random.default_rng([seed, 1])
+        self._clock = np.random.default_rng([seed, 2])
+        self._powered_s = time.monotonic()
         self._line = Line(self._faults, seed)
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
@@ -153,7 +161,7 @@ class SimulatedBoard:
         result = wire.OK
         if packet.type == wire.START:
             self._epoch = (self._epoch + 1) % 65_536
-            self._index = self._overruns = 0
+            self._index = self._overruns = self._untold = 0
             self._running, self._rest = self._sound(), np.zeros((0, self._about.microphones + self._about.references), np.int16)
             self._begun_s = time.monotonic()
             self._schedule()
@@ -171,24 +179,28 @@ class SimulatedBoard:
 
     def _schedule(self) -> None:
         """When the next frame will have been captured, by a clock that is off, and may be sent, after a delay."""
-        captured_s = (self._index + self._about.frames) / RATE / (1 + self._faults.clock_ppm * 1e-6)
-        self._due_s = self._begun_s + captured_s + float(self._delays.uniform(0, self._faults.jitter_s or 1e-9))
+        captured = self._index + self._untold + self._about.frames
+        self._captured_s = self._begun_s + captured / RATE / (1 + self._faults.clock_ppm * 1e-6)
+        self._due_s = self._captured_s + float(self._delays.uniform(0, self._faults.jitter_s or 1e-9))
 
     def _capture(self) -> None:
         """One frame's samples: sent, or lost where the board has no room for them."""
         assert self._running is not None
         frames = self._about.frames
-        while len(self._rest) < frames:
+        untold = _UNTOLD if self._clock.random() < self._faults.untold else 0
+        while len(self._rest) < frames + untold:
             chunk = next(self._running, None)
             if chunk is None:
                 self._running = None
                 self.finished.set()
                 return
             self._rest = np.concatenate([self._rest, chunk])
-        samples, self._rest = self._rest[:frames], self._rest[frames:]
-        tick = int((self._index + frames) * 1e6 / RATE) % 2**32
+        samples, self._rest = self._rest[:frames], self._rest[frames + untold :]
+        late_s = float(self._clock.uniform(0, self._faults.tick_late_s or 1e-9))
+        tick = int((self._captured_s + late_s - self._powered_s) * (1 + self._faults.tick_ppm * 1e-6) * 1e6) % 2**32
         audio = Audio(self._index, tick, self._overruns, self._about.microphones, samples)
         self._index += frames
+        self._untold += untold
         data = self._line.through(self._framed(wire.AUDIO, wire.audio_payload(audio)))
         if len(self._pending) + len(data) > _ROOM_BYTES:
             self._overruns += 1

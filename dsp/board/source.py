@@ -4,16 +4,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 
-import numpy as np
 import serial
 
-from farfield import counts
 from farfield.block import Block
 from farfield.board import wire
+from farfield.board.assembler import Assembler, Counts
 from farfield.board.wire import Packet
 from farfield.errors import InputError
 from farfield.profile import RATE, Profile
@@ -25,81 +23,6 @@ _TRIES = 4
 _QUIET_S = 2.0  # without a frame for so long, a board that should be capturing is told to start again
 _AGAIN_S = 0.5  # between two attempts to open a line that went away
 Answer = TypeVar("Answer")
-
-
-@dataclass
-class Counts(counts.Counts):
-    """What went wrong so far, on a board's line. Frames are those of the protocol.
-
-    damaged: stretches of bytes that were no frame. contradictory: frames of another layout, or whose payload is none.
-    lost_frames: by their sequence. late: sent twice, or overtaken; thrown away.
-    """
-
-    damaged: int = 0
-    contradictory: int = 0
-    lost_frames: int = 0
-    late: int = 0
-
-
-class Assembler:
-    """Frames in, blocks out, each at its place on the capture clock. microphones, references: of every AUDIO frame."""
-
-    def __init__(self, microphones: int, references: int) -> None:
-        self.layout = microphones, references
-        self.counts = Counts()
-        self.track = Track(RATE)
-        self._epoch = 0
-        self._board_epoch: int | None = None  # that of the last block
-        self._index = self._overruns = 0
-        self._sequence: int | None = None  # that is expected next
-
-    def reopened(self) -> None:
-        """The line went away and came back: whatever the board calls its epoch, it is another."""
-        self.counts.reopened += 1
-        self._begin(None)
-
-    def take(self, packet: Packet, host_ns: int) -> Block | None:
-        """The block that an AUDIO frame makes; None for other frames, and for what is late or contradicts itself."""
-        audio = wire.parse_audio(packet.payload) if packet.type == wire.AUDIO else None
-        if packet.type == wire.AUDIO and (
-            audio is None or (audio.microphones, audio.samples.shape[1] - audio.microphones) != self.layout
-        ):
-            self.counts.contradictory += 1
-            return None
-        if audio is not None and packet.epoch != self._board_epoch:
-            if self._board_epoch is not None and (packet.epoch - self._board_epoch) % 65_536 > 32_768:
-                self.counts.late += 1  # of an epoch that is over
-                return None
-            if self._board_epoch is not None:
-                self._begin(packet.epoch)
-            self._board_epoch = packet.epoch
-        self._count_lost(packet.sequence)
-        if audio is None:
-            return None
-        end = audio.index + len(audio.samples)
-        if end <= self._index:
-            self.counts.late += 1
-            return None
-        first = max(audio.index, self._index)
-        self.counts.missing_samples += first - self._index
-        self.counts.overruns += (audio.overruns - self._overruns) % 2**32
-        self._index, self._overruns = end, audio.overruns
-        self.track.add(end, host_ns)
-        return Block(np.ascontiguousarray(audio.samples[first - audio.index :]), first, self._epoch, host_ns)
-
-    def _begin(self, board_epoch: int | None) -> None:
-        self.counts.epochs += 1
-        self._epoch += 1
-        self._board_epoch = board_epoch
-        self._index = self._overruns = 0
-        self._sequence = None
-        self.track = Track(RATE)
-
-    def _count_lost(self, sequence: int) -> None:
-        ahead = 0 if self._sequence is None else (sequence - self._sequence) % 2**32
-        if ahead < 2**31:
-            self.counts.lost_frames += ahead
-            self._sequence = (sequence + 1) % 2**32
 
 
 class SerialSource:
@@ -145,8 +68,13 @@ class SerialSource:
 
     @property
     def track(self) -> Track:
-        """Which sample had arrived when, in the present epoch; the board's clock as the host sees it."""
+        """Which sample had arrived when, in the present epoch; the sample clock as the host sees it."""
         return self._assembler.track
+
+    @property
+    def tick_track(self) -> Track:
+        """Which sample was captured when by the board's own microsecond clock, in the present epoch."""
+        return self._assembler.tick_track
 
     def close(self) -> None:
         """Stop the board and let the port go."""
@@ -169,19 +97,19 @@ class SerialSource:
                 packets = self._read()
                 now_ns = time.monotonic_ns()
                 for packet in packets:
-                    block = self._assembler.take(packet, now_ns)
                     last_ns = now_ns
-                    if block is not None:
-                        yield block
+                    yield from self._assembler.take(packet, now_ns)
                 if not packets and ended():
-                    return
+                    break
                 if now_ns - last_ns > _QUIET_S * 1e9:
                     last_ns = now_ns
                     self._send(wire.START)
             except (serial.SerialException, OSError):
+                yield from self._assembler.finish()
                 if not self._again(stop):
-                    return
+                    break
                 last_ns = time.monotonic_ns()
+        yield from self._assembler.finish()
 
     def _open(self) -> None:
         self._decoder = wire.Decoder()

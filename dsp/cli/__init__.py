@@ -4,7 +4,7 @@ Exit status 0, 1 (ran, and found a failure), 2 (wrong use), 130 (interrupted).
 """
 
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 
 import click
 
@@ -32,7 +32,20 @@ WRONG_USE, INTERRUPTED = 2, 130
 
 
 class _Commands(click.Group):
-    """`eval` measures a model, unless what it is to measure is called array, array-words, echo or playback."""
+    """`eval` measures a model, unless what it is to measure is called array, array-words, echo or playback.
+
+    Commands that other packages bring, as the bench does, are imported when they are asked for: they import this module.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_installed().names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        for installed in _installed().select(name=cmd_name) if found is None else ():
+            loaded: click.Command = installed.load()
+            return loaded
+        return found
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args[:2] == ["eval", "echo"]:
@@ -55,8 +68,10 @@ def cli() -> None:
 _own = (listen, detect, enhance, locate, calibrate, devices, models, evaluate, train, owner, store, consent, utterances, audit)
 for command in _own:
     cli.add_command(command)
-for installed in entry_points(group="farfield.commands"):  # the bench brings its own; this layer does not import it
-    cli.add_command(installed.load())
+
+
+def _installed() -> EntryPoints:
+    return entry_points(group="farfield.commands")
 
 
 def main(arguments: list[str] | None = None) -> None:

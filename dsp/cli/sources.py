@@ -103,6 +103,11 @@ class Choice:
             is_apart = self.reference_alsa is not None or self.play is not None
             source: AlsaSource | SerialSource
             blocks: Blocks
+
+            def clocks() -> dict[str, float | None]:
+                known = {"clock_ppm": source.track.drift_ppm}
+                return known | {"tick_clock_ppm": source.tick_track.drift_ppm} if isinstance(source, SerialSource) else known
+
             if self.alsa is not None:
                 source = stack.enter_context(AlsaSource(self.alsa, layout, loopback=not is_apart, period_ms=self.period_ms))
                 blocks = source.blocks
@@ -118,7 +123,7 @@ class Choice:
                 yield Opened(
                     source.name, source.microphones, source.references, blocks,
                     counts=lambda: asdict(source.counts),
-                    clocks=lambda: {"clock_ppm": source.track.drift_ppm},
+                    clocks=clocks,
                 )  # fmt: skip
                 return
             joined = Referenced(source, stack.enter_context(self._feed(layout)), blocks=blocks)
@@ -127,9 +132,8 @@ class Choice:
                 counts=lambda: asdict(source.counts) | {
                     "reference_missing_samples": joined.missing_samples, "reference_restarts": joined.restarts,
                 },
-                clocks=lambda: {
-                    "clock_ppm": source.track.drift_ppm, "reference_drift_ppm": joined.drift_ppm,
-                    "reference_offset_samples": joined.offset_samples,
+                clocks=lambda: clocks() | {
+                    "reference_drift_ppm": joined.drift_ppm, "reference_offset_samples": joined.offset_samples,
                 },
             )  # fmt: skip
 

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farfield.board import wire
+from farfield.board.assembler import Assembler
 from farfield.board.simulated import Faults, Line, SimulatedBoard
-from farfield.board.source import Assembler, SerialSource
+from farfield.board.source import SerialSource
 from farfield.board.wire import Audio, Packet
 from farfield.errors import InputError
 from farfield.profile import load_profile
@@ -71,7 +72,7 @@ def test_blocks_are_what_arrived_and_gaps_what_did_not(fates):
         arriving += [packet] * {"sent": 1, "lost": 0, "twice": 2}[fate] + held
         held = []
     assembler = Assembler(1, 0)
-    blocks = [block for packet in arriving if (block := assembler.take(packet, 7)) is not None]
+    blocks = [block for packet in arriving for block in assembler.take(packet, 7)]
     at = 0
     for block in blocks:
         assert block.index >= at and (block.epoch, block.host_ns) == (0, 7)
@@ -90,12 +91,13 @@ def test_blocks_are_what_arrived_and_gaps_what_did_not(fates):
 def test_a_new_epoch_begins_anew_and_an_old_one_is_late():
     samples = sound(0.1)
     assembler = Assembler(1, 0)
-    assert assembler.take(framed(samples, 3, epoch=65_535), 0).index == 480 and assembler.counts.missing_samples == 480
-    block = assembler.take(framed(samples, 0, epoch=0), 0)
+    (block,) = assembler.take(framed(samples, 3, epoch=65_535), 0)
+    assert block.index == 480 and assembler.counts.missing_samples == 480
+    (block,) = assembler.take(framed(samples, 0, epoch=0), 0)
     assert (block.index, block.epoch) == (0, 1), "the board's epoch wraps, ours does not"
-    assert assembler.take(framed(samples, 4, epoch=65_535), 0) is None and assembler.counts.late == 1
+    assert assembler.take(framed(samples, 4, epoch=65_535), 0) == [] and assembler.counts.late == 1
     assembler.reopened()
-    block = assembler.take(framed(samples, 0, epoch=0), 0)
+    (block,) = assembler.take(framed(samples, 0, epoch=0), 0)
     assert (block.index, block.epoch) == (0, 2) and assembler.counts.reopened == 1
 
 
@@ -104,7 +106,7 @@ def test_what_overlaps_is_taken_from_where_it_is_new():
     assembler = Assembler(1, 0)
     assembler.take(framed(samples, 0), 0)
     payload = wire.audio_payload(Audio(100, 0, 0, 1, samples[100:260]))
-    block = assembler.take(Packet(wire.AUDIO, 1, 1, payload), 0)
+    (block,) = assembler.take(Packet(wire.AUDIO, 1, 1, payload), 0)
     assert (block.index, len(block.samples)) == (160, 100) and np.array_equal(block.samples, samples[160:260])
 
 
@@ -112,8 +114,8 @@ def test_other_layouts_and_broken_payloads_are_counted():
     assembler = Assembler(1, 0)
     two = wire.audio_payload(Audio(0, 0, 0, 2, sound(0.01, 2)))
     for payload in (two, b"", two[:-1]):
-        assert assembler.take(Packet(wire.AUDIO, 1, 0, payload), 0) is None
-    assert assembler.counts.contradictory == 3 and assembler.take(Packet(0x77, 1, 0), 0) is None
+        assert assembler.take(Packet(wire.AUDIO, 1, 0, payload), 0) == []
+    assert assembler.counts.contradictory == 3 and assembler.take(Packet(0x77, 1, 0), 0) == []
 
 
 def test_the_boards_overruns_are_added_up_over_epochs():

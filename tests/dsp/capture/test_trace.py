@@ -23,7 +23,7 @@ NEVER = "--model", "snowboy"  # a word that a buzz does not sound like
 MOST_BYTES_A_SECOND = 12  # 96 bit/s; Codec 2 needs 450 for speech that can be understood
 BEGINS, ENDS = b'"state": "listening"', b'"state": "stopped"'
 STDOUT = {("write", "1"), ("openat", "to read")}  # what is imported late is opened to be read
-TOLD = {"clocks": {"type", "clock_ppm"}, "lost": {"type", "epoch", "index", "samples"}}  # and nothing else
+TOLD = {"clocks": {"type", "clock_ppm", "tick_clock_ppm"}, "lost": {"type", "epoch", "index", "samples"}}  # and nothing else
 STOP_BYTES = 20  # by which the board is told to stop
 
 
