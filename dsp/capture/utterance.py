@@ -1,7 +1,8 @@
 """One utterance on its way out of the ring: to live consumers as it comes, to be kept up to where speech ended."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -23,7 +24,8 @@ class Utterance:
 
     opening: what was known at its beginning. speech_end: index after the last speech that was found. end: index after the last
     sample that consumers had. kept_end: index after the last that was kept; the opening's start where it was not.
-    reason: what ended it: `pause`, `longest`, `word` (another one), `gap`, `muted`, `stopped`. kept: its id, "" where it was not.
+    reason: what ended it: `pause`, `longest`, `word` (another one), `gap`, `muted`, `stopped`. kept: its id, "" where it was not;
+    None for as long as that is not known, for consumers do not wait for the disk.
     """
 
     opening: Opening
@@ -31,7 +33,29 @@ class Utterance:
     end: int
     kept_end: int
     reason: str
-    kept: str
+    kept: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An utterance that has ended, and what is still to come of it: its sealing, and the id that this will give."""
+
+    utterance: Utterance
+    sealing: Sealing | None
+    kept: Future[str] | None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known what became of it."""
+        return self.kept is None or self.kept.done()
+
+    def settled(self) -> tuple[Utterance, str | None]:
+        """The utterance with what became of it, and why it was not kept where it should have been; waits for that."""
+        if self.kept is None or self.sealing is None:
+            return self.utterance, None
+        if kept := self.kept.result():
+            return replace(self.utterance, kept=kept), None
+        return replace(self.utterance, kept="", kept_end=self.utterance.opening.start), self.sealing.why_not
 
 
 class Consumer(Protocol):
@@ -70,11 +94,6 @@ class Capturing:
         self._endpointer.reset(ring.start)  # what lies before the utterance tells how loud the room is
         self._judged_to = ring.start
         self._handed_to = self._kept_to = opening.start
-
-    @property
-    def keeps(self) -> bool:
-        """Whether it is to be kept."""
-        return self._sealing is not None
 
     def begin(self) -> None:
         """Tell the consumers."""
@@ -117,17 +136,17 @@ class Capturing:
             self._sealing.write(piece)
         self._kept_to = end
 
-    def end(self, reason: str) -> Utterance:
+    def end(self, reason: str) -> Ending:
         """It is over. Muting destroys what was kept of it: whoever mutes does not want it said."""
-        kept = ""
+        kept = None
         if self._sealing is not None:
             if reason == "muted":
                 self._sealing.abort()
             else:
                 kept = self._sealing.finish(self._kept_to)
-        kept_end = self._kept_to if kept else self.opening.start
-        utterance = Utterance(self.opening, self.speech_end, self._handed_to, kept_end, reason, kept)
+        kept_end = self.opening.start if kept is None else self._kept_to
+        utterance = Utterance(self.opening, self.speech_end, self._handed_to, kept_end, reason, "" if kept is None else None)
         for consumer in self._consumers:
             consumer.end(utterance)
         self._endpointer.reset(0)
-        return utterance
+        return Ending(utterance, self._sealing, kept)

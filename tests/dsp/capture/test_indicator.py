@@ -16,7 +16,7 @@ from farfield import Block, Chain, load_profile
 from farfield.capture import memory
 from farfield.capture.indicator import CommandHook, Indicator, State
 from farfield.capture.listener import Listener
-from reference.planted import random_model
+from reference.planted import known, random_model
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -85,7 +85,7 @@ class Aborted:
 
     def finish(self, end):
         self.finished += 1
-        return "kept"
+        return known("kept")
 
 
 MODEL = random_model(1, smoothing_steps=3, refractory_ms=700, word_ms=300, threshold=0.5)

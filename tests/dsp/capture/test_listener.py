@@ -1,4 +1,10 @@
-"""The listener and lost frames: a word is still heard over a gap that is bridged, and nothing made up is captured."""
+"""The listener and lost frames: a word is still heard over a gap that is bridged, and nothing made up is captured.
+
+And a keeper that takes its time.
+"""
+
+import threading
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -6,6 +12,7 @@ import pytest
 from farfield import Block, Chain, FileSource, load_model, load_profile
 from farfield.capture.listener import Listener
 from farfield.hil import demo_room
+from reference.planted import random_model
 
 LOST = 6_000, 6_160  # a frame of a board, in the middle of the demo room's first word
 SECONDS = 3
@@ -94,3 +101,63 @@ def beams(chain, blocks):
         chain.process(block)
         made[chain.frame.index : chain.frame.index + len(chain.frame.beams)] = chain.frame.beams
     return made
+
+
+class Late:
+    """A keeper that is done when it is told so."""
+
+    why_not = None
+
+    def __init__(self):
+        self.results, self.why_nots = [], []
+
+    def begin(self, opening):
+        return LateSealing(self)
+
+
+class LateSealing:
+    why_not = None
+
+    def __init__(self, keeper):
+        self.keeper = keeper
+
+    def write(self, samples):
+        pass
+
+    def finish(self, end):
+        self.keeper.results.append(Future())
+        if len(self.keeper.results) == 2:
+            self.why_not = "the disk is full"
+        return self.keeper.results[-1]
+
+
+def test_who_listens_does_not_wait_for_the_keeper_and_tells_what_became_of_each():
+    """In their order, when it is known; consumers are told the end at once; who closes waits."""
+    keeper, consumer, told, notes = Late(), Consumer(), [], []
+    model = random_model(1, smoothing_steps=3, refractory_ms=700, word_ms=300, threshold=0.5)
+    chain = Chain(load_profile("single"), [model])
+    listener = Listener(chain, keeper, [consumer], ended=told.append, note=notes.append)
+    noise = np.random.default_rng(1).normal(0, 900, (200 * 160, 1)).astype(np.int16)
+    at = 0
+    while len(keeper.results) < 3:
+        listener.process(Block(noise.copy(), at))
+        at += len(noise)
+    assert told == [] and [one.kept for one in consumer.ended[:3]] == [None] * 3
+    keeper.results[1].set_result("")
+    listener.process(Block(noise[:160].copy(), at))
+    assert told == [], "the first is not done"
+    keeper.results[0].set_result("first")
+    listener.process(Block(noise[:160].copy(), at + 160))
+    assert [one.kept for one in told] == ["first", ""] and notes == ["the disk is full"]
+    assert told[0].kept_end > told[0].opening.start and told[1].kept_end == told[1].opening.start
+    ending = threading.Thread(target=listener.close)
+    ending.start()
+    ending.join(0.2)
+    assert ending.is_alive() and len(told) == 2, "closing waits"
+    while ending.is_alive():
+        for result in keeper.results[2:]:
+            if not result.done():
+                result.set_result("more")
+        ending.join(0.01)
+    assert [one.opening for one in told] == [one.opening for one in consumer.ended]
+    assert {one.kept for one in told[2:]} == {"more"} and notes == ["the disk is full"]

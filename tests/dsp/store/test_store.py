@@ -83,7 +83,7 @@ def test_consent_that_is_withdrawn_while_somebody_speaks_keeps_nothing(tmp_path)
     other = Store(tmp_path)  # the command, beside the service
     other.withdraw(["store"])
     other.give(["store"], POLICY)
-    assert sealing.finish(20_000) == "" and "withdrawn" in store.why_not
+    assert sealing.finish(20_000).result() == "" and "withdrawn" in store.why_not
     assert store.utterances() == [] and mismatches(store) == []
 
 
@@ -97,7 +97,7 @@ def test_review_and_train_take_consent_that_held_from_the_word_to_the_end(tmp_pa
     if how == "withdrawn and given again":
         other.withdraw([purpose])
     other.give([purpose], Policy.of(b"another policy", "8"))
-    assert sealing.finish(20_000)
+    assert sealing.finish(20_000).result()
     (kept,) = store.utterances()
     with store.look() as database:
         (wraps,) = database.execute("SELECT count(*) FROM wraps WHERE purpose = 'review'").fetchone()
@@ -108,7 +108,7 @@ def test_a_policy_agreed_to_anew_while_somebody_speaks_loses_nothing(tmp_path):
     store, _ = make_store(tmp_path)
     sealing = store.begin(OPENING)
     Store(tmp_path).give(["store"], Policy.of(b"another policy", "8"))
-    assert sealing.finish(20_000)
+    assert sealing.finish(20_000).result()
 
 
 def test_an_abort_leaves_nothing_and_what_follows_does_nothing(tmp_path):
@@ -117,9 +117,9 @@ def test_an_abort_leaves_nothing_and_what_follows_does_nothing(tmp_path):
     sealing.write(marked(5))
     sealing.abort()
     sealing.write(marked(5))
-    assert sealing.finish(20_000) == "" and list((tmp_path / "sealed").iterdir()) == [] and store.utterances() == []
+    assert sealing.finish(20_000).result() == "" and list((tmp_path / "sealed").iterdir()) == [] and store.utterances() == []
     sealing = store.begin(OPENING)
-    assert sealing.finish(16_000) and sealing.finish(16_000) == ""
+    assert sealing.finish(16_000).result() and sealing.finish(16_000).result() == ""
     sealing.abort()
     assert len(store.utterances()) == 1 and mismatches(store) == []
 
