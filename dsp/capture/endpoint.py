@@ -18,7 +18,7 @@ LEAST = 8 * 8 * SPAN * STEP  # a root mean square of 8
 
 
 class Endpointer:
-    """Tells speech from what is not, one signal, without a gap. Memory is constant; it holds levels, and no sound.
+    """Tells speech from what is not, one signal. Memory is constant; it holds levels, and no sound.
 
     index: of the first sample that it will hear. `judged`: index after the last whole step; `speech_end`: index after the last
     step that was speech, or `index` where none was.
@@ -47,6 +47,11 @@ class Endpointer:
             part.fill(0)
             if self._filled == STEP:
                 self._step()
+
+    def skip(self, samples: int) -> None:
+        """So many are missing: what follows comes later by as many. A step that had begun is not judged."""
+        self.judged += self._filled + samples
+        self._filled = self._sum = 0
 
     def _step(self) -> None:
         self._steps[self._count % SPAN] = self._sum

@@ -38,6 +38,9 @@ class Sealing(Protocol):
     def write(self, samples: NDArray[np.int16]) -> None:
         """Seal what follows, mono; it is encrypted at once, and nothing of it is kept plain."""
 
+    def lost(self, samples: int) -> None:
+        """So many are missing here; nothing is made up in their place."""
+
     def finish(self, end: int) -> Future[str]:
         """End before sample `end`; nothing plain is left when this returns.
 

@@ -10,7 +10,7 @@ from farfield.capture import memory
 from farfield.capture.indicator import Indicator, State
 from farfield.capture.keeper import Keeper, Opening
 from farfield.capture.ring import Ring
-from farfield.capture.utterance import Capturing, Consumer, Ending, Utterance
+from farfield.capture.utterance import LONGEST_GAP, Capturing, Consumer, Ending, Utterance
 from farfield.chain import Chain
 from farfield.detector import LOOKING_SAMPLES
 from farfield.errors import InputError
@@ -34,7 +34,8 @@ class Listener:
     A context manager: leaving it stops.
 
     An utterance goes from the word's start less the pre-roll, or from where there is sound, to the end of speech (endpoint.py),
-    to a gap, to another word, or to its longest; it is the beam nearest to where the word came from. Blocks are zeroed once they
+    to another word, to a gap of more than 0.8 s, or to its longest; it is the beam nearest to where the word came from. Shorter
+    gaps are in it as gaps, with as much on either side as the stages' windows reach into what was lost. Blocks are zeroed once they
     have been processed. Stop and mute zero the ring and all that the chain holds. A candidate that is rejected is zeroed, in the
     ring and, as far as it need not unlearn the room, in the chain: at once where a word is accepted that began after it, else
     when it can no longer be a word's beginning, a word's length later (`settling`, in samples), or when the utterance is over.
@@ -88,7 +89,8 @@ class Listener:
         """The wake events that this block completes. Its samples are zeroed. ValueError: the listener is muted or stopped."""
         if self.state in (State.MUTED, State.STOPPED):
             raise ValueError(f"block at {block.index}: got one while {self.state.value}, wanted none")
-        if self._next != (block.epoch, block.index):
+        lost = block.index - self._next[1] if self._next and self._next[0] == block.epoch else -1
+        if not 0 <= lost <= LONGEST_GAP:
             self._end("gap")
             self._ring.restart(block.index)
             self._rejected.clear()
@@ -99,9 +101,10 @@ class Listener:
         events = self.chain.process(block)
         frame = self.chain.frame
         assert frame is not None
-        if bridge and bridge.bridged > bridged:
-            # The stages' windows reach back into what was made up.
-            self._ring.restart(block.index + self.chain.frontend.delay_samples)
+        if 0 < lost <= LONGEST_GAP:
+            # Where it was bridged, the stages' windows reach back into what was made up.
+            made_up = bridge is not None and bridge.bridged > bridged
+            self._skip(block.index + (self.chain.frontend.delay_samples if made_up else 0))
         self._take(frame, events, frame.index + len(frame.beams))
         frame.beams.fill(0)
         block.samples.fill(0)
@@ -190,6 +193,15 @@ class Listener:
             self._settle(self._ring.end - self.settling)
         return start
 
+    def _skip(self, index: int) -> None:
+        """What comes before a sample is lost, the newest of what the stages held too."""
+        missing = index - self._ring.end
+        if self._capturing is not None:
+            self._capturing.make_room(missing)
+        self._ring.skip(missing)
+        self._advance()
+        self._settle(self._ring.end - self.settling)
+
     def _advance(self) -> None:
         if self._capturing is None:
             return
@@ -206,7 +218,7 @@ class Listener:
             self._end("word")
         self._settle(event.start)
         self._indicator.enter(State.HEARD)
-        start = max(event.start - self._preroll, self._ring.start)
+        start = self._ring.first(max(event.start - self._preroll, self._ring.start))
         opening = Opening(event.word, event.score, event.epoch, start, event.start, event.end, event.direction_deg)
         sealing = self._keeper.begin(opening) if self._keeper is not None else None
         why_not = self._keeper.why_not if self._keeper is not None and sealing is None else None

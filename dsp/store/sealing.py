@@ -83,6 +83,7 @@ class FileSealing:
         self._id = names.fresh()
         self._unfinished = _Unfinished(store.folder / "sealed" / f"{self._id}.partial")
         self.why_not: str | None = None
+        self._gaps: list[list[int]] = []  # where samples are missing: how many were sealed before, and how many are
         self._failed: BaseException | None = None
         self._live = True
         self._do(self._make)
@@ -103,6 +104,13 @@ class FileSealing:
                 self.abort()
                 raise
 
+    def lost(self, samples: int) -> None:
+        """So many are missing here; it is told beside the sound, in which nothing stands for them."""
+        if self._gaps and self._gaps[-1][0] == self._sealer.samples:
+            self._gaps[-1][1] += samples
+        else:
+            self._gaps.append([self._sealer.samples, samples])
+
     def finish(self, end: int) -> Future[str]:
         """End before sample `end` of the capture clock; the result is the utterance's id, or "" where it was not kept.
 
@@ -115,9 +123,18 @@ class FileSealing:
             return self._store.writer.submit(self._not_kept)
         self._live = False
         opening, sealer = self._opening, self._sealer
-        word = {"word_start": opening.word_start - opening.start, "word_end": opening.word_end - opening.start}
-        digest = sealer.finish({"word": opening.word, "score": round(opening.score, 4), "samples": sealer.samples, **word})
+        word = {name: self._place(index) for name, index in (("word_start", opening.word_start), ("word_end", opening.word_end))}
+        told = {"word": opening.word, "score": round(opening.score, 4), "samples": sealer.samples, **word, "gaps": self._gaps}
+        digest = sealer.finish(told)
         return self._store.writer.submit(self._kept, end, digest)
+
+    def _place(self, index: int) -> int:
+        """Where in the sealed sound a sample of the capture clock lies; where it is missing, the next that is there."""
+        place = index - self._opening.start
+        for at, missing in self._gaps:
+            if place > at:
+                place = max(at, place - missing)
+        return place
 
     def abort(self) -> None:
         """Destroy key and file: nothing stays. Waits for the disk."""
