@@ -52,6 +52,9 @@ class Witness:
         self.seen.add(self.lamp.shown[-1])
         self.given += len(samples)
 
+    def lost(self, samples):
+        self.seen.add(self.lamp.shown[-1])
+
     def end(self, utterance):
         self.seen.add(self.lamp.shown[-1])
 
@@ -79,6 +82,9 @@ class Aborted:
 
     def write(self, samples):
         self.written += len(samples)
+
+    def lost(self, samples):
+        pass
 
     def abort(self):
         self.aborted += 1
@@ -122,7 +128,7 @@ def test_what_is_shown_is_what_is_done(asked, keeps):
                 heard(listener, samples, index)
             index += len(samples)
         elif what == "gap":
-            index += 1_000
+            index += 20_000
         elif what == "mute":
             listener.mute()
         elif what == "unmute" and listener.state is State.MUTED:
