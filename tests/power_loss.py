@@ -15,7 +15,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import kill_steps
 from farfield.store import keys, records, sealing, utterance
 from kill_steps import DAMAGED, OPERATIONS, Case, check, state
 from reference import powerless
@@ -36,7 +35,7 @@ def child(name, place, plant):
     vars(case).update(pickle.loads((place / "case").read_bytes()))
     PLANTS[plant]()
     OPERATIONS[name](case, case.open() if name != "set up" else None)
-    os.write(1, b"done")
+    os.write(1, b"done\n")
 
 
 def run(name, tries=6, plant="", seed=1):
@@ -77,8 +76,8 @@ def run(name, tries=6, plant="", seed=1):
 
 
 def is_done(call):
-    name, texts, _, result = call
-    return name == "write" and texts[0] == b"done" and result == 4
+    name, texts, *_ = call
+    return name == "write" and texts[0] == b"done\n"
 
 
 if __name__ == "__main__":
@@ -93,7 +92,6 @@ if __name__ == "__main__":
     if asked.child:
         child(asked.child, asked.place, asked.plant)
         sys.exit()
-    assert kill_steps.__doc__
     looked, wrong = {}, []
     for name in asked.operations:
         looked[name], found = run(name, asked.tries, asked.plant, asked.seed)

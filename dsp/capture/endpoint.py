@@ -2,8 +2,8 @@
 
 Steps of 10 ms are split into octaves by the Haar wavelet (4 to 8 kHz, 2 to 4, 1 to 2, and what is below), squared and summed in
 whole numbers, so that the result does not depend on how the sound is cut, nor on the machine. A step is speech where the 50 ms
-that it ends are, as a whole or in one of the bands, more than 6 dB above the quietest 50 ms of the last 4 s there, its own
-included, and above -72 dB of full scale. Bands tell weak speech from noise that covers it as a whole: over white noise a vowel's
+that it ends are more than 6 dB above the quietest 50 ms of the last 4 s, its own included, or more than 8 dB in one of the bands,
+where noise is less even; and above -72 dB of full scale. Bands tell weak speech from noise that covers it as a whole: over white noise a vowel's
 end by its low band, a fricative by its high one. Talk that goes on dips by more than 6 dB several times a second; noise that
 begins and stays is taken for speech until it fills the 4 s. Tracking a minimum is Martin's idea: "Noise power spectral density
 estimation based on optimal smoothing and minimum statistics", IEEE Trans. Speech and Audio Processing 9 (2001).
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 STEP = 160
 SPAN = 5  # steps whose level is taken together
 REMEMBERED = 400  # steps
-ABOVE = 4  # times the quietest power
+ABOVE: NDArray[np.int64] = np.array([4, 6, 6, 6, 6], np.int64)  # times the quietest power, as a whole and by band
 _OCTAVES = 3  # that are split off; STEP is a multiple of 2 to the power of it
 # A root mean square of 8; a tone in a band counts there for as often as samples are summed.
 LEAST: NDArray[np.int64] = np.array([1, 2, 4, 8, 8], np.int64) * (8 * 8 * SPAN * STEP)

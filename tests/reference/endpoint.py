@@ -37,9 +37,9 @@ def steps_over(pieces, index):
     speech = np.zeros(len(levels), bool)
     if len(levels) >= SPAN:
         spans = sliding_window_view(levels, SPAN, axis=0).sum(axis=2)
-        before = np.full((REMEMBERED - 1, 5), np.iinfo(np.int64).max)
+        before = np.full((REMEMBERED - 1, 5), 1 << 60)
         quietest = sliding_window_view(np.concatenate([before, spans]), REMEMBERED, axis=0).min(axis=2)
-        speech[SPAN - 1 :] = ((spans > 4 * quietest) & (spans > LEAST * np.array([1, 2, 4, 8, 8]))).any(axis=1)
+        speech[SPAN - 1 :] = ((spans > np.array([4, 6, 6, 6, 6]) * quietest) & (spans > LEAST * np.array([1, 2, 4, 8, 8]))).any(axis=1)
     told = iter(speech.tolist())
     return [(end, False if gap else next(told)) for end, gap in zip(ends, is_gap, strict=True)]
 

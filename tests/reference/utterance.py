@@ -1,7 +1,7 @@
 """Utterances by their definition: whole streams of sound at once, nothing streamed, no ring.
 
-A stream is sound in pieces, each the index of its first sample and the samples; what lies between them is missing. What was decided
-in it is given: events, and where candidates were rejected.
+A stream is sound in pieces, each the index of its first sample and the samples; what lies between them is missing. What was
+decided in it is given: events, and where candidates were rejected.
 """
 
 from dataclasses import dataclass
