@@ -44,7 +44,7 @@ def fill(store, count):
 
 def keep(store):
     sealing = store.begin(Opening("alexa", 0.9, 0, 0, 8_000, 16_000, None))
-    assert sealing is not None and sealing.finish(16_000), store.why_not
+    assert sealing is not None and sealing.finish(16_000).result(), store.why_not
 
 
 def run(folder, count):

@@ -20,7 +20,7 @@ from pathlib import Path
 from farfield.store import Settings, Store, audit, log, read_package, records, sealing
 from farfield.store import store as storing
 from farfield.store.utterance import sealed_path
-from reference.keeping import OPENING, OWNER, POLICY, REVIEWERS, keep, make_store, marked, mismatches, traces
+from reference.keeping import OPENING, OWNER, POLICY, REVIEWERS, AtOnce, keep, make_store, marked, mismatches, traces
 from reference.tracing import run_until
 
 SOUND = marked(99, 0.6)
@@ -33,6 +33,7 @@ class Case:
     def __init__(self, place):
         self.before, self.folder, self.out = place / "before", place / "store", place / "out"
         store, self.clock = make_store(self.before, consents=("store", "review", "false-wake"), sample_share=1.0)
+        store.writer = AtOnce()
         self.kept = []
         for seed in range(3):
             self.kept.append(keep(store, marked(seed, 0.1)))
@@ -52,14 +53,14 @@ class Case:
             damage(self)
 
     def open(self):
-        return Store(self.folder, clock=self.clock, uptime=self.clock.uptime)
+        return Store(self.folder, clock=self.clock, uptime=self.clock.uptime, writer=AtOnce())
 
 
 def capture(case, store):
     sealer = store.begin(OPENING)
     for at in range(0, len(SOUND), 1_600):
         sealer.write(SOUND[at : at + 1_600])
-    assert sealer.finish(16_000 + len(SOUND)), store.why_not
+    assert sealer.finish(16_000 + len(SOUND)).result(), store.why_not
 
 
 def abort(case, store):

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from farfield.store import Store, audit, store
-from reference.keeping import OPENING, OWNER, POLICY, REVIEWERS, Clock, keep, make_store, marked, mismatches, traces
+from reference.keeping import OPENING, OWNER, POLICY, REVIEWERS, AtOnce, Clock, keep, make_store, marked, mismatches, traces
 
 SOUND = marked(99, 0.5)
 KILLS_A_STORE = 250
@@ -29,7 +29,7 @@ KILLS_A_STORE = 250
 def work(folder, told, seed, plant):
     """The child: what it has done it tells, a line at a time, after it is done; "?" before a deletion, whose end is then open."""
     chance, tell = random.Random(seed), lambda line: os.write(told, f"{line}\n".encode())
-    opened = Store(folder, clock=Clock(), chance=chance)
+    opened = Store(folder, clock=Clock(), chance=chance)  # what it seals is written by a thread of its own
     opened.utterances()
     tell("!")
     while True:
@@ -44,7 +44,7 @@ def work(folder, told, seed, plant):
             if what == 3:
                 sealing.abort()
             else:
-                tell(f"+{sealing.finish(20_000)}")
+                tell(f"+{sealing.finish(20_000).result()}")
         elif what < 6:
             gone = chance.choice(kept)
             tell(f"{'-' if plant == 'early' else '?'}{gone}")
@@ -91,6 +91,7 @@ def kill_often(kills, chance, plant, counts):
     with tempfile.TemporaryDirectory(dir=Path("/dev/shm") if Path("/dev/shm").is_dir() else None) as place:
         folder = Path(place) / "store"
         made, _ = make_store(folder, consents=("store", "review"), sample_share=0.5)
+        made.writer = AtOnce()  # no thread may be there when a child is forked
         expected.add(keep(made, SOUND))
         while kills and not wrong:
             kills -= 1

@@ -1,5 +1,6 @@
 """The seam between what listens and what keeps: an accepted word opens, samples are sealed as they come, an end finishes."""
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,26 +27,34 @@ class Opening:
 
 
 class Sealing(Protocol):
-    """One utterance being kept, sealed as it is captured.
+    """One utterance being kept, sealed as it is captured by the listening thread, which `write` and `finish` keep from no block.
 
-    A disk that fails never raises into the listener: the sealing goes dead, leaves nothing behind, its keeper's `why_not` says
-    why, and whatever follows does nothing.
+    A disk that fails never raises into the listener: the sealing goes dead, leaves nothing behind, `why_not` says why, and
+    whatever follows does nothing.
     """
+
+    why_not: str | None  # why it is not kept; None while nothing is in the way
 
     def write(self, samples: NDArray[np.int16]) -> None:
         """Seal what follows, mono; it is encrypted at once, and nothing of it is kept plain."""
 
-    def finish(self, end: int) -> str:
-        """End before sample `end`: the utterance's id, and it is durable when this returns; "" where it was not kept."""
+    def lost(self, samples: int) -> None:
+        """So many are missing here; nothing is made up in their place."""
+
+    def finish(self, end: int) -> Future[str]:
+        """End before sample `end`; nothing plain is left when this returns.
+
+        The result is there as soon as the utterance is durable: its id, or "" where it was not kept.
+        """
 
     def abort(self) -> None:
-        """Destroy key and file: nothing stays."""
+        """Destroy key and file: nothing stays when this returns."""
 
 
 class Keeper(Protocol):
     """Decides whether an utterance is kept."""
 
-    why_not: str | None  # why the last one was not; None where it was
+    why_not: str | None  # why the last one was not, as far as that is known; None where it is
 
     def begin(self, opening: Opening) -> Sealing | None:
         """What seals the utterance; None where it is not kept: no consent, a disk that is full or read-only."""

@@ -1,5 +1,6 @@
 """The chain, and what becomes of the sound once it has decided: nothing before the word, an utterance after it."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from farfield.capture import memory
 from farfield.capture.indicator import Indicator, State
 from farfield.capture.keeper import Keeper, Opening
 from farfield.capture.ring import Ring
-from farfield.capture.utterance import Capturing, Consumer, Utterance
+from farfield.capture.utterance import LONGEST_GAP, Capturing, Consumer, Ending, Utterance
 from farfield.chain import Chain
 from farfield.detector import LOOKING_SAMPLES
 from farfield.errors import InputError
@@ -29,10 +30,12 @@ class Listener:
     keeper: what keeps utterances (None: nothing is kept). consumers: have them as they
     are spoken, kept or not. preroll_ms: of sound before the word, 0 to 2,000. longest_s: of an utterance, pre-roll included, 3 to
     15. indicator: who shows the state. note: told in one line what is not as it should be. ended: told
-    of each utterance that is over, without its sound. A context manager: leaving it stops.
+    of each utterance that is over, without its sound, once it is known whether it was kept: with the block that comes after that.
+    A context manager: leaving it stops.
 
     An utterance goes from the word's start less the pre-roll, or from where there is sound, to the end of speech (endpoint.py),
-    to a gap, to another word, or to its longest; it is the beam nearest to where the word came from. Blocks are zeroed once they
+    to another word, to a gap of more than 0.8 s, or to its longest; it is the beam nearest to where the word came from. Shorter
+    gaps are in it as gaps, with as much on either side as the stages' windows reach into what was lost. Blocks are zeroed once they
     have been processed. Stop and mute zero the ring and all that the chain holds. A candidate that is rejected is zeroed, in the
     ring and, as far as it need not unlearn the room, in the chain: at once where a word is accepted that began after it, else
     when it can no longer be a word's beginning, a word's length later (`settling`, in samples), or when the utterance is over.
@@ -65,6 +68,7 @@ class Listener:
         self._told: str | None = None
         self._ring = Ring(max(self._preroll + _decision_samples(chain), _LEAST_RING), chain.frontend.signals)
         self._capturing: Capturing | None = None
+        self._endings: deque[Ending] = deque()  # not told of yet, for the keeper is not done
         self.settling = max((_word_samples(detector.model) for detector in chain.detectors), default=0)
         self._rejected: list[int] = []  # where candidates were rejected that may yet turn out to be a word's beginning
         self._next: tuple[int, int] | None = None
@@ -85,19 +89,22 @@ class Listener:
         """The wake events that this block completes. Its samples are zeroed. ValueError: the listener is muted or stopped."""
         if self.state in (State.MUTED, State.STOPPED):
             raise ValueError(f"block at {block.index}: got one while {self.state.value}, wanted none")
-        if self._next != (block.epoch, block.index):
+        lost = block.index - self._next[1] if self._next and self._next[0] == block.epoch else -1
+        if not 0 <= lost <= LONGEST_GAP:
             self._end("gap")
             self._ring.restart(block.index)
             self._rejected.clear()
         self._next = (block.epoch, block.end)
+        self._tell_endings(wait=False)
         bridge = self.chain.bridge
         bridged = bridge.bridged if bridge else 0
         events = self.chain.process(block)
         frame = self.chain.frame
         assert frame is not None
-        if bridge and bridge.bridged > bridged:
-            # The stages' windows reach back into what was made up.
-            self._ring.restart(block.index + self.chain.frontend.delay_samples)
+        if 0 < lost <= LONGEST_GAP:
+            # Where it was bridged, the stages' windows reach back into what was made up.
+            made_up = bridge is not None and bridge.bridged > bridged
+            self._skip(block.index + (self.chain.frontend.delay_samples if made_up else 0))
         self._take(frame, events, frame.index + len(frame.beams))
         frame.beams.fill(0)
         block.samples.fill(0)
@@ -113,12 +120,14 @@ class Listener:
         self._take(frame, events, self._next[1])
         self._end("stopped")
         self._forget()
+        self._tell_endings(wait=True)
         return events
 
     def mute(self) -> None:
-        """Forget everything: the ring, what the chain holds, an utterance that is being captured."""
+        """Forget everything: the ring, what the chain holds, an utterance that is being captured. Waits for the keeper."""
         try:
             self._end("muted")
+            self._tell_endings(wait=True)
         finally:
             self._forget()
             self._indicator.enter(State.MUTED)
@@ -128,7 +137,10 @@ class Listener:
         self._indicator.enter(State.LISTENING)
 
     def close(self) -> None:
-        """Stop: the utterance that is being captured ends, all sound is zeroed, the ring's memory is given back."""
+        """Stop: the utterance that is being captured ends, all sound is zeroed, the ring's memory is given back.
+
+        Waits for the keeper.
+        """
         if self.state is State.STOPPED:
             return
         try:
@@ -136,7 +148,10 @@ class Listener:
         finally:
             self._forget()
             self._ring.close()
-            self._indicator.enter(State.STOPPED)
+            try:
+                self._tell_endings(wait=True)
+            finally:
+                self._indicator.enter(State.STOPPED)
 
     def _forget(self) -> None:
         """No sound stays, in the ring, in the chain, or in what was freed."""
@@ -178,6 +193,15 @@ class Listener:
             self._settle(self._ring.end - self.settling)
         return start
 
+    def _skip(self, index: int) -> None:
+        """What comes before a sample is lost, the newest of what the stages held too."""
+        missing = index - self._ring.end
+        if self._capturing is not None:
+            self._capturing.make_room(missing)
+        self._ring.skip(missing)
+        self._advance()
+        self._settle(self._ring.end - self.settling)
+
     def _advance(self) -> None:
         if self._capturing is None:
             return
@@ -194,7 +218,7 @@ class Listener:
             self._end("word")
         self._settle(event.start)
         self._indicator.enter(State.HEARD)
-        start = max(event.start - self._preroll, self._ring.start)
+        start = self._ring.first(max(event.start - self._preroll, self._ring.start))
         opening = Opening(event.word, event.score, event.epoch, start, event.start, event.end, event.direction_deg)
         sealing = self._keeper.begin(opening) if self._keeper is not None else None
         why_not = self._keeper.why_not if self._keeper is not None and sealing is None else None
@@ -244,13 +268,19 @@ class Listener:
         if self._capturing is None:
             return
         capturing, self._capturing = self._capturing, None
-        utterance = capturing.end(reason)
-        if self._keeper is not None and capturing.keeps and not utterance.kept and reason != "muted":
-            self._tell(self._keeper.why_not)
-        self._ended(utterance)
+        self._endings.append(capturing.end(reason))
+        self._tell_endings(wait=False)
         self._settle(self._ring.end - self.settling)
         if reason not in ("word", "muted"):
             self._indicator.enter(State.LISTENING)
+
+    def _tell_endings(self, wait: bool) -> None:
+        """Of each utterance that is over, in their order, as far as it is known what became of it."""
+        while self._endings and (wait or self._endings[0].is_known):
+            utterance, why_not = self._endings.popleft().settled()
+            if why_not is not None:
+                self._tell(why_not)
+            self._ended(utterance)
 
     def _tell(self, what: str | None) -> None:
         """A trouble once, and once more when it comes again after it was gone."""

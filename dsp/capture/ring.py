@@ -13,8 +13,9 @@ PIECE = 1_600  # samples of one signal that are handed out at once
 class Ring:
     """The newest `capacity` samples of every signal, each at its place on the capture clock.
 
-    capacity, signals: how many. Holds `start` to `end` of one stretch without a gap. Memory is allocated once, locked, and left
-    out of core dumps; only `zero`, `forget` and the turning of the ring forget. InputError: memory that may not be locked.
+    capacity, signals: how many. Holds `start` to `end` of one stretch, in which samples may be missing (`skip`): their places stay
+    empty. Memory is allocated once, locked, and left out of core dumps; only `zero`, `forget` and the turning of the ring forget.
+    InputError: memory that may not be locked.
     """
 
     def __init__(self, capacity: int, signals: int) -> None:
@@ -24,11 +25,13 @@ class Ring:
         self._piece = all_of_it[:PIECE]
         self._samples = all_of_it[PIECE:].reshape(capacity, signals)
         self.start = self.end = 0
+        self._gaps: list[tuple[int, int]] = []  # where nothing is, oldest first
 
     def restart(self, index: int) -> None:
         """Forget all; the next sample is the one at `index`."""
         self._samples.fill(0)
         self.start = self.end = index
+        self._gaps.clear()
 
     def zero(self) -> None:
         """Forget all that is held; the stretch goes on."""
@@ -51,10 +54,46 @@ class Ring:
         first = min(len(kept), self.capacity - at)
         self._samples[at : at + first] = kept[:first]
         self._samples[: len(kept) - first] = kept[first:]
+        self._turn()
+
+    def skip(self, samples: int) -> None:
+        """So many are missing: the next sample is the one after them."""
+        start = self.end
+        self.end += samples
+        for at in range(max(start, self.end - self.capacity), self.end):
+            self._samples[at % self.capacity] = 0
+        if self._gaps and self._gaps[-1][1] == start:
+            start = self._gaps.pop()[0]
+        self._gaps.append((start, self.end))
+        self._turn()
+
+    def _turn(self) -> None:
         self.start = max(self.start, self.end - self.capacity)
+        while self._gaps and self._gaps[0][1] <= self.start:
+            del self._gaps[0]
+
+    def first(self, index: int) -> int:
+        """The first sample from `index` on that is there; `end` where none is yet."""
+        for start, end in self._gaps:
+            if start <= index < end:
+                return end
+        return index
+
+    def stretches(self, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
+        """What lies between two indices, in order: from where to where, and whether it is there or missing."""
+        for first, after in self._gaps:
+            if first < end and start < after:
+                if start < first:
+                    yield start, first, True
+                yield max(start, first), min(after, end), False
+                start = min(after, end)
+        if start < end:
+            yield start, end, True
 
     def read(self, start: int, end: int, signal: int) -> Iterator[NDArray[np.int16]]:
         """Samples `start` to `end` of a signal, which it must hold, in order: int16 (n,), contiguous, up to PIECE each.
+
+        Where samples are missing they are zeros: see `stretches`.
 
         Each is zeroed when the next one is asked for: copy nothing that need not be kept.
         """

@@ -134,7 +134,7 @@ class Service:
         opening = utterance.opening
         fields = {"word": opening.word, "epoch": opening.epoch, "start": opening.start, "word_start": opening.word_start,
                   "word_end": opening.word_end, "speech_end": utterance.speech_end, "end": utterance.end,
-                  "reason": utterance.reason, "kept": utterance.kept or None,
+                  "gaps": utterance.gaps, "reason": utterance.reason, "kept": utterance.kept or None,
                   "kept_end": utterance.kept_end if utterance.kept else None}  # fmt: skip
         if self._json:
             self._say("utterance", fields)

@@ -58,6 +58,13 @@ _PRAGMAS = (
 )
 
 
+class Busy(InputError):
+    """Somebody else uses the store, and did not leave it in time."""
+
+    def __init__(self, folder: Path, wait_s: float) -> None:
+        super().__init__(f"{folder}: is in use by another command; waited {wait_s:g} s for it; try again when it is done")
+
+
 class Change:
     """A change under way: `execute` runs SQL, `log` appends a leaf. at: seconds since 1970; age: the store's, in seconds."""
 
@@ -96,26 +103,28 @@ class Records:
         self.path = folder / "records.db"
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Alone in the store. OSError where the disk is read-only, InputError where somebody else does not leave it."""
+    def lock(self, wait_s: float | None = None) -> Iterator[None]:
+        """Alone in the store. OSError where the disk is read-only, Busy where somebody else does not leave it.
+
+        wait_s: None: as long as any other use of these records.
+        """
         handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            self._await(handle)
+            self._await(handle, self._wait_s if wait_s is None else wait_s)
             yield
         finally:
             os.close(handle)
 
-    def _await(self, handle: int) -> None:
+    def _await(self, handle: int, wait_s: float) -> None:
         """The lock, which flock(2) cannot wait for with an end: a command that was stopped would make a listener deaf."""
-        give_up = time.monotonic() + self._wait_s
+        give_up = time.monotonic() + wait_s
         while True:
             try:
                 return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= give_up:
-                    told = f"is in use by another command; waited {self._wait_s:g} s for it; try again when it is done"
-                    raise InputError(f"{self.folder}: {told}") from None
-                time.sleep(0.005)
+                    raise Busy(self.folder, wait_s) from None
+                time.sleep(0.002)
 
     @contextmanager
     def change(self, log: Log) -> Iterator[Change]:
@@ -139,15 +148,41 @@ class Records:
             yield database
 
     @contextmanager
+    def glance(self, log: Log) -> Iterator[Change | None]:
+        """What a change would find, for reading, where that needs no write; None where it does, after a process that died.
+
+        What one who listens can wait for: no journal is made, nothing is flushed. Busy, at once: somebody else is in the store.
+        InputError: as for a change.
+        """
+        with self._of_a_store(), self.lock(wait_s=0):
+            if self.path.with_name(f"{self.path.name}-wal").exists():
+                yield None
+                return
+            # Whole without its journal, and nobody changes it while it is locked: SQLite need look no further.
+            uri = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
+            with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as database:
+                self._check_format(database)
+                log.read(database)
+                yield Change(database, log, Ageing(database, self._clock(), self._uptime()))
+
+    @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
+        with self._of_a_store(), self.lock(), closing(self._connect()) as database:
+            self._check_format(database)
+            yield database
+
+    def _check_format(self, database: sqlite3.Connection) -> None:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version != _VERSION:
+            raise InputError(f"{self.folder}: is a store of format {version}; wanted {_VERSION}, this farfield's")
+
+    @contextmanager
+    def _of_a_store(self) -> Iterator[None]:
+        """What goes wrong with the disk or the database is an InputError."""
         try:
             if not self.path.is_file():
                 raise InputError(f"{self.folder}: is no store; set one up with: farfield store setup {self.folder}")
-            with self.lock(), closing(self._connect()) as database:
-                (version,) = database.execute("PRAGMA user_version").fetchone()
-                if version != _VERSION:
-                    raise InputError(f"{self.folder}: is a store of format {version}; wanted {_VERSION}, this farfield's")
-                yield database
+            yield
         except (sqlite3.ProgrammingError, sqlite3.IntegrityError):  # ours, not the disk's
             raise
         except (OSError, sqlite3.Error) as error:

@@ -37,6 +37,7 @@ class Clip:
     """A package as a reviewer reads it.
 
     samples: int16 (samples,), 16 kHz. word_start, word_end: where the word lies in them. score: by which it was accepted.
+    gaps: where samples were lost: before which of these, and how many.
     """
 
     alias: str
@@ -49,6 +50,7 @@ class Clip:
     score: float
     word_start: int
     word_end: int
+    gaps: tuple[tuple[int, int], ...]
 
 
 def name_ready(change: Change) -> None:
@@ -144,7 +146,8 @@ def read_package(data: bytes, reviewers: X25519PrivateKey) -> Clip:
     key, _ = sealed.key_and_beside(sealed.unwrap(wrap, reviewers, "review", sha256(body).digest()))
     samples, told = sealed.opened(body, key)
     return Clip(stated["alias"], stated["pseudonym"], stated["hour"], stated["why"], stated["train"], samples,
-                told["word"], told["score"], told["word_start"], told["word_end"])  # fmt: skip
+                told["word"], told["score"], told["word_start"], told["word_end"],
+                tuple((at, missing) for at, missing in told["gaps"]))  # fmt: skip
 
 
 def _bytes(stated: dict[str, Any]) -> bytes:

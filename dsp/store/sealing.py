@@ -3,12 +3,15 @@
 The order is: sound, sealed, into ID.partial, which this process locks; flushed; then, in one change of the records, ID.partial
 becomes ID.sealed, the record is made, and the change is committed. Whoever dies before that leaves a file without a record, which
 `recover` destroys; a record without its file cannot come about.
+
+Whoever listens seals; all that touches the disk is done by the store's writer, one thing after the other, on a thread of its own.
+What waits for it there is sealed already.
 """
 
 import fcntl
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,18 +32,23 @@ if TYPE_CHECKING:
     from farfield.store.store import Store
 
 
-@dataclass(slots=True)
 class _Unfinished:
-    """A file that has no record yet."""
+    """A file that has no record yet; it is there from `make` on."""
 
-    path: Path
-    file: FileIO
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: FileIO | None = None
 
-    @classmethod
-    def make(cls, path: Path) -> "_Unfinished":
-        file = FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
-        fcntl.flock(file, fcntl.LOCK_EX)  # so that no other process takes it for a dead one's
-        return cls(path, file)
+    def make(self) -> None:
+        """To be called alone in the store: until it is locked, any other process would take it for a dead one's."""
+        self._file = FileIO(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def write(self, data: bytes) -> None:
+        write_whole(self._open)(memoryview(data))
+
+    def flush(self) -> None:
+        os.fsync(self._open.fileno())
 
     def become(self, path: Path) -> None:
         os.rename(self.path, path)
@@ -49,82 +57,145 @@ class _Unfinished:
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
-        self.file.close()
+        self.close()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def _open(self) -> FileIO:
+        assert self._file is not None
+        return self._file
 
 
 class FileSealing:
-    """Seals one utterance into a store, within whose change it is made. OSError, InputError where disk or memory do not take it.
+    """Seals one utterance into a store. InputError where memory for it may not be locked.
 
     began: when. consented: to what, then (`consent.all_given`).
 
     It is ended by `finish` or by `abort`; whatever follows does nothing, and so does everything after the disk has failed: then
-    the key is destroyed, the file removed, and the store's `why_not` says why.
+    the file is removed, the key is destroyed by the next call, and `why_not`, as the store's, says why.
     """
 
     def __init__(self, store: "Store", opening: Opening, began: Moment, consented: dict[str, int]) -> None:
         self._store, self._opening, self._began, self._consented = store, opening, began, consented
         self._id = names.fresh()
-        self._unfinished = _Unfinished.make(store.folder / "sealed" / f"{self._id}.partial")
+        self._unfinished = _Unfinished(store.folder / "sealed" / f"{self._id}.partial")
+        self.why_not: str | None = None
+        self._gaps: list[list[int]] = []  # where samples are missing: how many were sealed before, and how many are
+        self._failed: BaseException | None = None
         self._live = True
+        self._do(self._make)
         try:
-            self._sealer = Sealer(write_whole(self._unfinished.file))
-        except (OSError, InputError):
-            self._unfinished.remove()
+            self._sealer = Sealer(lambda sealed: self._write(bytes(sealed)))
+        except InputError:
+            self._do(self._unfinished.remove).result()
             raise
 
     def write(self, samples: NDArray[np.int16]) -> None:
         """Seal what follows, int16 (samples,) at 16 kHz; TypeError where it is something else."""
-        if self._live:
-            self._guarded(lambda: self._sealer.sound(samples))
+        if self._failed is not None:
+            self._end()
+        elif self._live:
+            try:
+                self._sealer.sound(samples)
+            except BaseException:
+                self.abort()
+                raise
 
-    def finish(self, end: int) -> str:
-        """End before sample `end` of the capture clock; the utterance's id, or "" where it was not kept.
+    def lost(self, samples: int) -> None:
+        """So many are missing here; it is told beside the sound, in which nothing stands for them."""
+        if self._gaps and self._gaps[-1][0] == self._sealer.samples:
+            self._gaps[-1][1] += samples
+        else:
+            self._gaps.append([self._sealer.samples, samples])
+
+    def finish(self, end: int) -> Future[str]:
+        """End before sample `end` of the capture clock; the result is the utterance's id, or "" where it was not kept.
 
         It is not where consent was withdrawn since it began, even if it was given again, or where the disk failed. Decides
-        whether reviewers get a wrap, for which that consent must have held as long; the key is gone when this returns. Waits for
-        the disk.
+        whether reviewers get a wrap, for which that consent must have held as long. Nothing plain is left when this returns, and
+        the key is gone when the result is there.
         """
-        if not self._live:
-            return ""
-        try:
-            return self._id if self._guarded(lambda: self._finish(end)) else ""
-        finally:
+        if not self._live or self._failed is not None:
             self._end()
+            return self._store.writer.submit(self._not_kept)
+        self._live = False
+        opening, sealer = self._opening, self._sealer
+        word = {name: self._place(index) for name, index in (("word_start", opening.word_start), ("word_end", opening.word_end))}
+        told = {"word": opening.word, "score": round(opening.score, 4), "samples": sealer.samples, **word, "gaps": self._gaps}
+        digest = sealer.finish(told)
+        return self._store.writer.submit(self._kept, end, digest)
+
+    def _place(self, index: int) -> int:
+        """Where in the sealed sound a sample of the capture clock lies; where it is missing, the next that is there."""
+        place = index - self._opening.start
+        for at, missing in self._gaps:
+            if place > at:
+                place = max(at, place - missing)
+        return place
 
     def abort(self) -> None:
-        """Destroy key and file: nothing stays."""
+        """Destroy key and file: nothing stays. Waits for the disk."""
         if self._live:
             self._end()
-            self._guarded(self._unfinished.remove)
-
-    def _guarded(self, step: Callable[[], None]) -> bool:
-        """Whether the step succeeded; what the disk or the store did to prevent it ends the sealing and is told by `why_not`."""
-        try:
-            step()
-            return True
-        except BaseException as error:
-            self._store.failed(error)
-            self._end()
-            try:
-                self._unfinished.remove()
-            except OSError as again:  # it stays as it is, without a key: `recover` will try again
-                self._store.failed(again)
-            if isinstance(error, (OSError, InputError)):
-                return False
-            raise
+            self._do(self._unfinished.remove).result()
 
     def _end(self) -> None:
         if self._live:
             self._live = False
             self._sealer.destroy()
 
-    def _finish(self, end: int) -> None:
-        opening, sealer = self._opening, self._sealer
-        word = {"word_start": opening.word_start - opening.start, "word_end": opening.word_end - opening.start}
-        digest = sealer.finish({"word": opening.word, "score": round(opening.score, 4), "samples": sealer.samples, **word})
-        os.fsync(self._unfinished.file.fileno())
-        store = self._store
-        with store.change() as change:
+    # What follows is done by the writer.
+
+    def _do(self, step: Callable[[], None]) -> Future[bool]:
+        return self._store.writer.submit(self._guarded, step)
+
+    def _write(self, sealed: bytes) -> None:
+        self._do(lambda: self._unfinished.write(sealed))
+
+    def _guarded(self, step: Callable[[], None]) -> bool:
+        """Whether the step succeeded, and those before it; what prevented it ends the sealing and is told by `why_not`."""
+        if self._failed is not None:
+            return False
+        try:
+            step()
+            return True
+        except BaseException as error:
+            self._fail(error)
+            try:
+                self._unfinished.remove()
+            except OSError as again:  # it stays as it is, without a key: `recover` will try again
+                self._fail(again)
+            if isinstance(error, (OSError, InputError)):
+                return False
+            raise
+
+    def _fail(self, error: BaseException) -> None:
+        self._failed = error
+        self._store.failed(error)
+        self.why_not = self._store.why_not
+
+    def _make(self) -> None:
+        with self._store.alone():
+            self._unfinished.make()
+
+    def _kept(self, end: int, digest: bytes) -> str:
+        try:
+            return self._id if self._guarded(lambda: self._record(end, digest)) else ""
+        finally:
+            self._sealer.destroy()
+
+    def _not_kept(self) -> str:
+        if self._failed is not None and not isinstance(self._failed, (OSError, InputError)):
+            raise self._failed
+        return ""
+
+    def _record(self, end: int, digest: bytes) -> None:
+        self._unfinished.flush()
+        opening, sealer, store = self._opening, self._sealer, self._store
+        with store.keeping() as change:
             held = {purpose for purpose in consent.PURPOSES if consent.held(change, purpose, self._consented)}
             if "store" not in held:
                 raise InputError("the consent to store was withdrawn meanwhile")
@@ -142,7 +213,7 @@ class FileSealing:
                     for_review = sealer.wrap("review", digest, settings.reviewers)
                     utterance.add_wrap(change, kept.id, "review", for_review, kept.age // sampling.DAY, place)
             self._unfinished.become(sealed_path(store.folder, self._id))
-        self._unfinished.file.close()
+        self._unfinished.close()
 
 
 def recover(folder: Path, change: Change) -> None:

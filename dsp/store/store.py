@@ -4,7 +4,9 @@ import json
 import random
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -18,15 +20,17 @@ from numpy.typing import NDArray
 from farfield.capture.keeper import Opening
 from farfield.errors import InputError
 from farfield.store import consent, review, sampling, sealed, settings, utterance
-from farfield.store.ageing import Uptime, since_boot
+from farfield.store.ageing import Moment, Uptime, since_boot
 from farfield.store.consent import Consent, Policy
 from farfield.store.keys import Device, pem, sync_folder, write_new
 from farfield.store.log import Log
 from farfield.store.receipt import Receipt
-from farfield.store.records import Change, Clock, Records, when
+from farfield.store.records import Busy, Change, Clock, Records, when
 from farfield.store.sealing import FileSealing, recover
 from farfield.store.settings import Settings
 from farfield.store.utterance import Utterance, sealed_path
+
+_BEGIN_WAIT_S = 0.25  # for others who use the store, while the listening stands still
 
 
 def utc_now() -> datetime:
@@ -38,7 +42,9 @@ class Store:
     """A folder of sealed utterances: a `farfield.capture.Keeper`, and what its owner may do with it.
 
     folder: set up by `set_up`, else InputError. clock: the date, aware of its zone. uptime: see `ageing`. chance: decides what
-    reviewers may get. wait_s: how long each method waits for others who use the store, at most, before that is an InputError too.
+    reviewers may get. wait_s: how long each method waits for others who use the store, at most, before that is an InputError too;
+    `begin` waits a quarter of a second. writer: what does the disk's part of sealing, one thing after the other (None: a thread
+    of the store's own).
     why_not: why the last utterance was not kept; None where it was, or nothing has gone wrong yet.
     Each method is one change of the store, whole or not at all; a disk that is full, read-only or failing is an InputError, but
     in `begin` and what it returns, which only say so in `why_not`. Can be used from several threads and processes at once.
@@ -52,14 +58,20 @@ class Store:
         uptime: Uptime = since_boot,
         chance: random.Random | None = None,
         wait_s: float = 10.0,
+        writer: Executor | None = None,
     ) -> None:
         self.folder = folder
         self.why_not: str | None = None
         self.chance = chance or random.SystemRandom()
         self.device = Device(folder)
         self._records = Records(folder, clock, uptime, wait_s)
+        # A thread comes with its first work: within the sandbox, and at the listener's priority, or while others are busy it
+        # would be stopped with the interpreter's lock in its hands, for which the listener would wait.
+        self.writer = writer or ThreadPoolExecutor(1, "store")
+        self._wait_s = wait_s
         self._mine = threading.Lock()
-        self._recovered = False
+        self._trouble, self._recovered = 1, 0  # how often something was left to undo, and up to which time it was undone
+        self._known: tuple[Moment, dict[str, int]] | None = None
 
     @classmethod
     def set_up(cls, folder: Path, wanted: Settings, *, clock: Clock = utc_now, uptime: Uptime = since_boot) -> "Store":
@@ -103,12 +115,29 @@ class Store:
     def change(self) -> Iterator[Change]:
         """A change of the records; the first undoes what a process that died had begun."""
         with self._mine:
-            recovered, self._recovered = self._recovered, False
+            trouble, recovered = self._trouble, self._recovered
+            self._recovered = 0
             with self._records.change(Log(self.device.signing)) as change:
-                if not recovered:
+                if recovered != trouble:
                     recover(self.folder, change)
                 yield change
-            self._recovered = True
+            self._recovered = trouble
+
+    @contextmanager
+    def keeping(self) -> Iterator[Change]:
+        """A change that leaves the consents as they are: whoever begins meanwhile need not wait for it."""
+        try:
+            with self.change() as change:
+                self._known = change.moment, consent.all_given(change)
+                yield change
+        finally:
+            self._known = None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else is in the store. OSError, InputError: as `Records.lock`."""
+        with self._records.lock():
+            yield
 
     @contextmanager
     def look(self) -> Iterator[sqlite3.Connection]:
@@ -118,26 +147,38 @@ class Store:
 
     def begin(self, opening: Opening) -> FileSealing | None:
         """What seals the utterance that begins; None, as `why_not` says, without consent or where the disk does not take it."""
-        self.why_not, sealing = None, None
+        self.why_not = None
         try:
-            with self.change() as change:
-                consented = consent.all_given(change)
-                if "store" not in consented:
-                    self.why_not = "there is no consent to store"
-                    return None
-                settings.read(change)
-                sealing = FileSealing(self, opening, change.moment, consented)
-            return sealing
+            moment, consented = self._consented()
+            if "store" not in consented:
+                self.why_not = "there is no consent to store"
+                return None
+            return FileSealing(self, opening, moment, consented)
         except (OSError, InputError) as error:
-            if sealing is not None:
-                sealing.abort()
             self.failed(error)
             return None
+
+    def _consented(self) -> tuple[Moment, dict[str, int]]:
+        """When it is, and what is consented to; what is withdrawn meanwhile is seen when the utterance ends."""
+        give_up = time.monotonic() + min(_BEGIN_WAIT_S, self._wait_s)
+        while (known := self._known) is None:
+            try:
+                with self._records.glance(Log(self.device.signing)) as change:
+                    if change is not None:
+                        settings.read(change)
+                        return change.moment, consent.all_given(change)
+                with self.change() as change:
+                    return change.moment, consent.all_given(change)
+            except Busy:
+                if time.monotonic() >= give_up:
+                    raise Busy(self.folder, min(_BEGIN_WAIT_S, self._wait_s)) from None
+                time.sleep(0.002)  # nothing tells when a lock is free
+        return known
 
     def failed(self, error: BaseException) -> None:
         """An utterance is not kept, for this reason; the next change looks for what was left."""
         self.why_not = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        self._recovered = False
+        self._trouble += 1
 
     def consents(self) -> list[Consent]:
         """Every consent and withdrawal, oldest first."""
@@ -272,7 +313,7 @@ class Store:
 
         A service calls it when it starts and at least hourly.
         """
-        self._recovered = False
+        self._trouble += 1
 
         def chosen(change: Change) -> tuple[list[str], list[str]]:
             return utterance.ids(change.execute, change.age - self.settings(change).retention_days * sampling.DAY), []
@@ -294,7 +335,7 @@ class Store:
         try:
             utterance.destroy(sealed_path(self.folder, identity) for identity in identities)
         except OSError as error:
-            self._recovered = False
+            self._trouble += 1
             told = f"keys are destroyed, sealed sound is not yet ({error.strerror}); the next change tries again"
             raise InputError(f"{self.folder}: {told}") from error
         return receipt

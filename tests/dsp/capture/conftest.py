@@ -146,8 +146,8 @@ def waking_model(tmp_path):
 def layout(tmp_path):
     """Makes a profile of so many microphones and references."""
 
-    def made(microphones, references):
-        table = f'name = "made"\ndescription = "for tests"\nrate = 16000\nchannels = {microphones + references}\n'
+    def made(microphones, references, more=""):
+        table = f'name = "made"\ndescription = "for tests"\nrate = 16000\nchannels = {microphones + references}\n{more}'
         for n in range(microphones):
             table += f"[[microphone]]\nchannel = {n}\nposition_mm = [{40.0 * n}, 0.0, 0.0]\n"
         for n in range(references):

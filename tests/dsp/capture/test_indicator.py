@@ -16,7 +16,7 @@ from farfield import Block, Chain, load_profile
 from farfield.capture import memory
 from farfield.capture.indicator import CommandHook, Indicator, State
 from farfield.capture.listener import Listener
-from reference.planted import random_model
+from reference.planted import known, random_model
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -52,6 +52,9 @@ class Witness:
         self.seen.add(self.lamp.shown[-1])
         self.given += len(samples)
 
+    def lost(self, samples):
+        self.seen.add(self.lamp.shown[-1])
+
     def end(self, utterance):
         self.seen.add(self.lamp.shown[-1])
 
@@ -80,12 +83,15 @@ class Aborted:
     def write(self, samples):
         self.written += len(samples)
 
+    def lost(self, samples):
+        pass
+
     def abort(self):
         self.aborted += 1
 
     def finish(self, end):
         self.finished += 1
-        return "kept"
+        return known("kept")
 
 
 MODEL = random_model(1, smoothing_steps=3, refractory_ms=700, word_ms=300, threshold=0.5)
@@ -122,7 +128,7 @@ def test_what_is_shown_is_what_is_done(asked, keeps):
                 heard(listener, samples, index)
             index += len(samples)
         elif what == "gap":
-            index += 1_000
+            index += 20_000
         elif what == "mute":
             listener.mute()
         elif what == "unmute" and listener.state is State.MUTED:

@@ -19,6 +19,7 @@ long = pytest.mark.skipif(not LONG, reason="more of the same kind; set FARFIELD_
 
 MOST_MS = 80
 ARRAY = 2, 1  # microphones and references: every stage of the front end has something to hold
+SUPPRESSED = "suppress_echo = true\nsuppress_noise = true\ncomfort_noise = true\n"
 NEVER = "--model", "snowboy"  # a word that a buzz does not sound like
 
 
@@ -41,10 +42,13 @@ def after_mute_and_stop(run, shape):
     return found
 
 
-@pytest.mark.parametrize(("shape", "frames"), [pytest.param((1, 0), 1024, marks=long), (ARRAY, 160)])
-def test_after_mute_and_stop_nothing_is_left(listening, layout, shape, frames):
-    """Not one mark of a millisecond; and the same search finds the sound while it is there."""
-    with listening(shape, "--profile", layout(*shape), *NEVER, "--preroll-ms", 500, frames=frames) as run:
+@pytest.mark.parametrize(
+    ("shape", "frames", "more"),
+    [pytest.param((1, 0), 1024, "", marks=long), (ARRAY, 160, ""), pytest.param(ARRAY, 160, SUPPRESSED, marks=long)],
+)
+def test_after_mute_and_stop_nothing_is_left(listening, layout, shape, frames, more):
+    """Not one mark of a millisecond; and the same search finds the sound while it is there. With the suppressor too."""
+    with listening(shape, "--profile", layout(*shape, more), *NEVER, "--preroll-ms", 500, frames=frames) as run:
         before, muted, again, stopped = after_mute_and_stop(run, shape)
     assert before[0] > MOST_MS and again[0] > MOST_MS, (before, again)
     assert muted[0] == 0 and stopped[0] == 0, (muted, stopped)
@@ -71,17 +75,18 @@ def test_what_is_left_after_mute_is_found(listening, layout, fault, shape, frame
 
 
 @pytest.mark.parametrize(
-    ("fault", "shape"),
+    ("fault", "shape", "more"),
     [
-        pytest.param("none", (1, 0), marks=long),
-        ("none", ARRAY),
-        pytest.param("ring-stays", (1, 0), marks=long),
-        ("aligner-stays", ARRAY),
+        pytest.param("none", (1, 0), "", marks=long),
+        ("none", ARRAY, ""),
+        pytest.param("none", ARRAY, SUPPRESSED, marks=long),
+        pytest.param("ring-stays", (1, 0), "", marks=long),
+        ("aligner-stays", ARRAY, ""),
     ],
 )
-def test_after_a_rejected_candidate_nothing_is_left(listening, layout, rejecting_model, fault, shape):
+def test_after_a_rejected_candidate_nothing_is_left(listening, layout, rejecting_model, fault, shape, more):
     """But for what is under way through the stages, which is shorter. Looked at right after each rejection."""
-    with listening(shape, "--profile", layout(*shape), "--model", rejecting_model, "--preroll-ms", 500,
+    with listening(shape, "--profile", layout(*shape, more), "--model", rejecting_model, "--preroll-ms", 500,
                    faults=f"pause-when-rejected,{fault}") as run:  # fmt: skip
         found = []
         for _ in range(20 if LONG else 3):
@@ -89,7 +94,7 @@ def test_after_a_rejected_candidate_nothing_is_left(listening, layout, rejecting
             found.append(run.longest_ms(shape))
             run.go_on()
     longest = max(found)
-    print(f"{shape}, {fault}: longest after a rejection {longest[0]:.1f} ms, {longest[1]}")
+    print(f"{shape}, {fault}, {more!r}: longest after a rejection {longest[0]:.1f} ms, {longest[1]}")
     if fault == "none":
         assert longest[0] < MOST_MS, longest
     else:

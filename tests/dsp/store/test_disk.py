@@ -6,13 +6,15 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from farfield.errors import InputError
 from farfield.store import Settings, Store, audit
+from farfield.store.records import Records
 from farfield.store.utterance import sealed_path
-from reference.keeping import OPENING, OWNER, keep, leaves, make_store, marked, mismatches
+from reference.keeping import OPENING, OWNER, AtOnce, keep, leaves, make_store, marked, mismatches
 
 FAULTS = {"write": ("os.write", 0), "middle of write": ("os.write", 2), "fsync": ("os.fsync", 0), "rename": ("os.rename", 0)}
 
@@ -90,7 +92,7 @@ def test_what_a_dead_process_left_is_destroyed_and_what_a_living_one_writes_is_n
     other = Store(tmp_path)
     assert [one.id for one in other.utterances()] == [kept]
     assert len(mismatches(store)) == 1, "the one that is being written"
-    assert living.finish(20_000) and mismatches(store) == []
+    assert living.finish(20_000).result() and mismatches(store) == []
     sealed_path(tmp_path, kept).unlink()
     assert len(mismatches(store)) == 1
     store.expire()
@@ -115,7 +117,7 @@ def test_a_command_that_stopped_in_the_store_does_not_hold_up_who_listens(tmp_pa
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as other:
         assert other.stdout.readline() == b"held\n"
         begun = time.monotonic()
-        assert sealing.finish(20_000) == "" and "in use by another command" in listening.why_not
+        assert sealing.finish(20_000).result() == "" and "in use by another command" in listening.why_not
         assert listening.begin(OPENING) is None and time.monotonic() - begun < 5
         other.stdin.close()
     assert keep(listening, marked(1)) and mismatches(listening) == []
@@ -163,13 +165,82 @@ def test_a_disk_that_fails_where_an_utterance_begins_leaves_neither_key_nor_file
     ended = []
 
     def full(*_):
-        raise InputError("no room")
+        raise OSError(errno.ENOSPC, "no room")
 
     with monkeypatch.context() as patched:
-        patched.setattr("farfield.store.records.Records._leave_nothing", full)
+        patched.setattr("farfield.store.sealing._Unfinished.make", full)
         patched.setattr("farfield.store.sealed.Sealer.destroy", lambda self: ended.append(self))
-        assert store.begin(OPENING) is None and store.why_not == "no room"
+        sealing = store.begin(OPENING)
+        sealing.write(marked(1))
+        assert sealing.finish(20_000).result() == "" and sealing.why_not == store.why_not == "no room"
     assert len(ended) == 1 and list((tmp_path / "sealed").iterdir()) == []
+
+
+DISK = ((os, "write"), (os, "fsync"), (os, "rename"), (Path, "unlink"), (Records, "change"))
+
+
+def told(real, callers):
+    def noted(*arguments, **named):
+        callers.add(threading.current_thread())
+        return real(*arguments, **named)
+
+    return noted
+
+
+def who_touches_the_disk(store, monkeypatch):
+    """The threads that call what may wait for the disk, while an utterance is kept and the next begins."""
+    callers = set()
+    with monkeypatch.context() as patched:
+        for owner, name in DISK:
+            patched.setattr(owner, name, told(getattr(owner, name), callers))
+        assert keep(store, marked(1)) and keep(store, marked(2))
+    return callers
+
+
+def test_who_listens_waits_for_no_disk(tmp_path, monkeypatch):
+    """All of it is done by one other thread; a store that does it at once is found."""
+    store, _ = make_store(tmp_path / "store")
+    callers = who_touches_the_disk(store, monkeypatch)
+    assert len(callers) == 1 and threading.current_thread() not in callers
+    at_once = Store(tmp_path / "store", writer=AtOnce())
+    assert who_touches_the_disk(at_once, monkeypatch) == {threading.current_thread()}
+
+
+def test_a_word_while_the_last_utterance_waits_for_the_disk_is_kept_too(tmp_path, monkeypatch):
+    """It begins at once, however long the disk takes; what was consented to is known from whoever is in the store."""
+    store, _ = make_store(tmp_path)
+    goes_on, waits, real = threading.Event(), threading.Event(), os.rename
+
+    def slow(*paths):
+        waits.set()
+        assert goes_on.wait(30)
+        real(*paths)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", slow)
+        first = store.begin(OPENING)
+        first.write(marked(1))
+        ending = first.finish(20_000)
+        assert waits.wait(30)
+        second = store.begin(OPENING)
+        second.write(marked(2))
+        assert not ending.done() and second is not None
+        goes_on.set()
+        kept = [ending.result(), second.finish(20_000).result()]
+    assert [one.id for one in store.utterances()] == kept and mismatches(store) == []
+
+
+def test_a_withdrawal_beside_an_utterance_that_waits_is_for_the_next_too(tmp_path, monkeypatch):
+    """The next began by what was consented to when the last one was recorded; it ends by what is."""
+    store, _ = make_store(tmp_path)
+    first = store.begin(OPENING)
+    first.write(marked(1))
+    with store.keeping():
+        second = store.begin(OPENING)
+    assert second is not None and first.finish(20_000).result()
+    Store(tmp_path).withdraw(["store"])
+    assert second.finish(20_000).result() == "" and "withdrawn" in second.why_not
+    assert store.utterances() == [] and mismatches(store) == []
 
 
 def test_memory_that_may_not_be_locked_keeps_nothing_and_says_so(tmp_path, monkeypatch):

@@ -79,7 +79,7 @@ class Machine(RuleBasedStateMachine):
         sealing, at, held = self.speaking.pop(0)
         if aborts:
             sealing.abort()
-        identity = sealing.finish(20_000)
+        identity = sealing.finish(20_000).result()
         assert bool(identity) == (not aborts and "store" in held)
         if identity:
             self.kept[identity] = {"at": at, "held": held}

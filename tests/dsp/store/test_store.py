@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from farfield.capture import Keeper
+from farfield.capture import Keeper, Opening
 from farfield.errors import InputError
 from farfield.store import Policy, Settings, Store, audit, read_receipt, sampling, utterance
 from farfield.store.utterance import sealed_path
@@ -44,7 +44,7 @@ def test_the_owner_reads_what_was_said_and_the_device_cannot(tmp_path):
     assert known == {
         "id": identity, "at": "2026-11-25T09:30:00Z", "reported": False, "train": False, "word": "alexa", "score": 0.98,
         "samples": len(sound), "word_start": 8_000, "word_end": 16_000, "epoch": 3, "start": 16_000, "end": 16_000 + len(sound),
-        "direction_deg": 45.0,
+        "direction_deg": 45.0, "gaps": [],
     }  # fmt: skip
     assert leaves(store)[-1] == {"what": "read", "at": int(clock().timestamp()), "utterance": identity}
     with pytest.raises(InputError, match="does not open"):
@@ -83,7 +83,7 @@ def test_consent_that_is_withdrawn_while_somebody_speaks_keeps_nothing(tmp_path)
     other = Store(tmp_path)  # the command, beside the service
     other.withdraw(["store"])
     other.give(["store"], POLICY)
-    assert sealing.finish(20_000) == "" and "withdrawn" in store.why_not
+    assert sealing.finish(20_000).result() == "" and "withdrawn" in store.why_not
     assert store.utterances() == [] and mismatches(store) == []
 
 
@@ -97,7 +97,7 @@ def test_review_and_train_take_consent_that_held_from_the_word_to_the_end(tmp_pa
     if how == "withdrawn and given again":
         other.withdraw([purpose])
     other.give([purpose], Policy.of(b"another policy", "8"))
-    assert sealing.finish(20_000)
+    assert sealing.finish(20_000).result()
     (kept,) = store.utterances()
     with store.look() as database:
         (wraps,) = database.execute("SELECT count(*) FROM wraps WHERE purpose = 'review'").fetchone()
@@ -108,7 +108,24 @@ def test_a_policy_agreed_to_anew_while_somebody_speaks_loses_nothing(tmp_path):
     store, _ = make_store(tmp_path)
     sealing = store.begin(OPENING)
     Store(tmp_path).give(["store"], Policy.of(b"another policy", "8"))
-    assert sealing.finish(20_000)
+    assert sealing.finish(20_000).result()
+
+
+def test_lost_samples_are_told_beside_the_sound_and_the_word_keeps_its_place_in_it(tmp_path):
+    """A gap before the word, and one within it, of two losses; nothing stands for them in the sound."""
+    store, _ = make_store(tmp_path)
+    opening = Opening("alexa", 0.9, 0, 1_000, 2_000, 4_000, None)
+    sealing, sound = store.begin(opening), marked(6, 0.3)
+    sealing.write(sound[:500])
+    sealing.lost(300)
+    sealing.write(sound[500:1_500])
+    sealing.lost(100)
+    sealing.lost(150)
+    sealing.write(sound[1_500:])
+    samples, known = store.read(sealing.finish(1_000 + len(sound) + 550).result(), OWNER)
+    assert np.array_equal(samples, sound) and known["gaps"] == [[500, 300], [1_500, 250]]
+    assert (known["word_start"], known["word_end"]) == (700, 2_450), "by the clock 1,000 and 3,000 after the start"
+    assert known["end"] - known["start"] == known["samples"] + 550
 
 
 def test_an_abort_leaves_nothing_and_what_follows_does_nothing(tmp_path):
@@ -117,9 +134,9 @@ def test_an_abort_leaves_nothing_and_what_follows_does_nothing(tmp_path):
     sealing.write(marked(5))
     sealing.abort()
     sealing.write(marked(5))
-    assert sealing.finish(20_000) == "" and list((tmp_path / "sealed").iterdir()) == [] and store.utterances() == []
+    assert sealing.finish(20_000).result() == "" and list((tmp_path / "sealed").iterdir()) == [] and store.utterances() == []
     sealing = store.begin(OPENING)
-    assert sealing.finish(16_000) and sealing.finish(16_000) == ""
+    assert sealing.finish(16_000).result() and sealing.finish(16_000).result() == ""
     sealing.abort()
     assert len(store.utterances()) == 1 and mismatches(store) == []
 

@@ -164,7 +164,7 @@ for n in range(40):
     sealing.write(block)
     if plant == "sound": left.append(block.tobytes())
 if sys.argv[3] == "finish":
-    assert sealing.finish(40 * 512)
+    assert sealing.finish(40 * 512).result()
 else:
     sealing.abort()
 block[:] = 0
@@ -197,7 +197,7 @@ def test_no_plain_sound_is_on_the_disk_at_any_moment(tmp_path):
     for at in range(0, len(sound), 800):
         sealing.write(sound[at : at + 800])
         assert traces(tmp_path, sound) == []
-    identity = sealing.finish(16_000 + len(sound))
+    identity = sealing.finish(16_000 + len(sound)).result()
     assert traces(tmp_path, sound) == []
     store.read(identity, OWNER)
     assert traces(tmp_path, sound) == []
