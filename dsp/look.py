@@ -59,7 +59,7 @@ class Afresh:
         path = self._spelling.process(logits[len(logits) - min(steps, len(logits)) :])
         if path is None:
             return 0.0
-        index = self._spelled.index(int(self._scorer.slot(self._spelled.logit_slot).max()), path)
+        index = self._spelled.index(self._spelled.logit(self._scorer), path)
         return (int(self._table[index + 128]) + 128) * self._scorer.output_scale
 
     def embedding(self) -> NDArray[np.float64]:
@@ -68,12 +68,12 @@ class Afresh:
 
 
 def trunk(model: Model) -> tuple[int, ...]:
-    """The hidden slots, whose content is the embedding: all from which the last convolution makes the word's logit.
+    """The hidden slots, whose content is the embedding: all from which the last convolution makes the word's logit (its first).
 
     The last of them alone has half forgotten who spoke: a network learns to. ModelError: a network that has none.
     """
     layers = model.network["layers"]
-    logit = model.spelled.logit_slot if model.spelled else None
+    logit = model.spelled.logit_slots[0] if model.spelled else None
     read: set[int] = set()
     for layer in reversed(layers):
         makes_logit = not read and layer["kind"] == "conv" and logit in (None, layer["target"])

@@ -93,6 +93,36 @@ def signals(frames: int, random: np.random.Generator) -> Sound:
     return np.asarray(made / (np.abs(made).max() + 1e-9), np.float32)
 
 
+def knocks(frames: int, random: np.random.Generator) -> Sound:
+    """Ticks, knocks and barks over silence, all of one kind: in time like a clock's, or at random; peak 1."""
+    kind = random.random()
+    lasting = float(np.exp(random.uniform(np.log(0.004), np.log(0.1))))  # seconds, to 1 / e
+    apart = float(np.exp(random.uniform(np.log(max(0.06, 1.5 * lasting)), np.log(1.5))))
+    in_time = random.random() < 0.5
+    made = np.zeros(frames)
+    hertz = np.exp(random.uniform(np.log(150), np.log(7_000), int(random.integers(1, 6))))
+    at = float(random.uniform(0, apart))
+    while at * RATE < frames:
+        stretch = float(random.uniform(0.9, 1.1))
+        t = np.arange(min(frames - int(at * RATE), int(8 * lasting * RATE))) / RATE
+        if kind < 0.4:  # a thing that is struck
+            ringing = np.exp(-t / lasting * (hertz[:, None] / hertz[0]) ** 0.5)
+            event = (np.sin(2 * np.pi * stretch * hertz[:, None] * t) * ringing).sum(0)
+        elif kind < 0.7:  # a hiss or a crack
+            noise = np.fft.rfft(random.standard_normal(len(t)))
+            of = np.fft.rfftfreq(len(t), 1 / RATE)[:, None]
+            event = np.fft.irfft(noise * (1 / (1 + ((of - hertz) / (0.3 * hertz)) ** 2)).sum(1), len(t)) * np.exp(-t / lasting)
+        else:  # a voice that is nobody's: harmonics that rise and fall
+            length = len(t) / RATE + 1e-9
+            pitch = stretch * np.clip(hertz[0], 200, 1_500) * (1 + 0.3 * np.sin(np.pi * t / length))
+            turns = np.cumsum(pitch) / RATE
+            event = sum(np.sin(2 * np.pi * n * turns) / n ** random.uniform(0.3, 1.5) for n in range(1, 12) if n * pitch.max() < RATE / 2)
+            event = event * np.sin(np.pi * np.minimum(1, t / length)) ** 0.5
+        made[int(at * RATE) : int(at * RATE) + len(t)] += random.uniform(0.5, 1) * event / (np.abs(event).max(initial=0) + 1e-9)
+        at += apart if in_time else 0.03 + float(random.exponential(apart))
+    return np.asarray(made / (np.abs(made).max(initial=0) + 1e-9), np.float32)
+
+
 def residual_echo(played: Sound, response: Sound, random: np.random.Generator) -> Sound:
     """What the front end's echo canceller leaves of sound that the device plays through a loudspeaker that distorts."""
     played = played / (np.abs(played).max() + 1e-9)

@@ -7,6 +7,7 @@ tell phones apart, of everybody whose words are known.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -16,11 +17,12 @@ from torch.nn import functional
 
 from farfield.look import LOOK_FRAMES
 from farfield.profile import RATE
+from farfield.training import augment
 from farfield.training import network as design
 from farfield.training.files import Ends, Pool, Seen
 from farfield.training.neighbours import PHONES
 from farfield.training.network import LISTENER, Network
-from farfield.training.segments import NO_WORD
+from farfield.training.segments import FRAMES, NO_WORD, WINDOWS, features
 
 POSITIVES, NEGATIVES, NEAR = 72, 96, 24  # segments in a batch: with a word, without, with what only sounds like one
 TOLD = 64  # segments in a batch of those whose phones are known
@@ -34,6 +36,10 @@ LOOK_STEPS = 2  # of a look's last ones of which one must say yes
 _LOOK_SHORT = 0.3  # of the batches hear less than LOOK_FRAMES, as at the start of a stream
 _LOOK_SHORTEST = 60  # frames
 _LOOK_HARDEST = 0.05  # of the segments without the word
+_LOOK_HARD = 0.3  # of them, for half of what looks widely
+_KNOCKED = 0.35  # of the segments that a wide look hears
+_KNOCKS = 1000  # of different kinds
+_SETTLED = 40  # frames, until the front end knows the noise
 _LOOK_NEAREST = 0.5  # of those with what only sounds like it
 _LOOK_NEAR = 0.1  # of the segments without the word in a batch
 _LOOK_WEIGHT = 2.0  # of one of them, against one of the word
@@ -98,19 +104,27 @@ class PhoneBatches:
 
 
 class LookBatches:
-    """What a second look hears: words that have just ended, and the places at which its listener came nearest to waking."""
+    """What a second look hears: words that have just ended, and the places at which its listener came nearest to waking.
 
-    def __init__(self, pools: Pools, listener: Network) -> None:
+    widely: some of them under knocks and barks, and half of the places from where it did not come as near, for a listener knows
+    what it has learnt by heart. A look that has learnt so is mistaken in other places than one that has not.
+    """
+
+    def __init__(self, pools: Pools, listener: Network, widely: bool = False) -> None:
         self._words = pools.words
+        self._widely = widely
         of = [*pools.words, pools.others]
         found = [highest(listener, pool) for pool in of]
         words = range(len(pools.words))
         self._hard = [
-            Hardest(
-                [pool for n, pool in enumerate(of) if n != word],
-                [(logits[word], steps[word]) for n, (logits, steps) in enumerate(found) if n != word],
-                _LOOK_HARDEST,
-            )
+            [
+                Hardest(
+                    [pool for n, pool in enumerate(of) if n != word],
+                    [(logits[word], steps[word]) for n, (logits, steps) in enumerate(found) if n != word],
+                    share,
+                )
+                for share in (_LOOK_HARDEST, *([_LOOK_HARD] if widely else []))
+            ]
             for word in words
         ]
         near = [highest(listener, pool) for pool in pools.near]
@@ -130,7 +144,9 @@ class LookBatches:
             stops.append(((ends + late) // 160 - 2).astype(np.int64))
             of_word = asked // len(self._words)
             near = max(1, round(_LOOK_NEAR * of_word))
-            for hard, count in ((self._hard[number], of_word - near), (self._near[number], near)):
+            shared = np.array_split(np.arange(of_word - near), len(self._hard[number]))
+            counts = [*map(len, shared), near]
+            for hard, count in zip([*self._hard[number], self._near[number]], counts, strict=True):
                 like, steps = hard.take(count, random)
                 taken.append(like)
                 stops.append(LISTENER.field + LISTENER.stride * steps + random.integers(-6, 7, len(steps)))
@@ -140,6 +156,8 @@ class LookBatches:
         if random.random() < _LOOK_SHORT:
             seen = seen[:, -int(random.integers(_LOOK_SHORTEST, LOOK_FRAMES + 1)) :]
         _mask(seen, random)
+        if self._widely:
+            _knock(seen, random)
         logits = net(warped(seen, np.full(len(seen), seen.shape[1] - 1), random), True)[:, :, -LOOK_STEPS:]
         own = np.arange(len(self._words))[:, None] == np.array(word)
         yes = own & np.array(said)
@@ -225,6 +243,29 @@ def _mask(seen: Seen, random: np.random.Generator) -> None:
     for one in np.flatnonzero(random.random(len(seen)) < 0.5):
         first = int(random.integers(0, seen.shape[1] - 1))
         seen[one, first : first + int(random.integers(1, 6))] = 0
+
+
+@cache
+def _knocks() -> Seen:
+    """What the front end makes of short sounds in near silence: uint8 (_KNOCKS, WINDOWS, 40)."""
+    random = np.random.default_rng(0)
+    heard = []
+    for _ in range(_KNOCKS):
+        sound = 0.5 * augment.knocks(FRAMES, random) + 1e-4 * random.standard_normal(FRAMES).astype(np.float32)
+        heard.append(features(augment.to_int16(sound)))
+    return np.stack(heard)
+
+
+def _knock(seen: Seen, random: np.random.Generator) -> None:
+    """Lays short sounds over a third of the segments.
+
+    Features are logarithms, and the front end's gain follows slowly: the louder of the two is heard, nearly.
+    """
+    for one in np.flatnonzero(random.random(len(seen)) < _KNOCKED):
+        settled = _knocks()[random.integers(_KNOCKS), _SETTLED:]
+        sound = np.roll(settled, int(random.integers(len(settled))), 0)[: seen.shape[1]]
+        softer = np.uint8(random.integers(0, 100))  # 28 steps are 10 dB
+        np.maximum(seen[one, : len(sound)], np.maximum(sound, softer) - softer, out=seen[one, : len(sound)])
 
 
 def warped(seen: Seen, pivots: NDArray[np.int64], random: np.random.Generator) -> Tensor:

@@ -38,7 +38,7 @@ def to_model(
 
 
 def to_spelled_model(
-    network: Network,
+    networks: Sequence[Network],
     phones: Network,
     spellings: Sequence[Sequence[int]],
     *,
@@ -46,27 +46,27 @@ def to_spelled_model(
     detector: Mapping[str, Any],
     card: Mapping[str, Any],
 ) -> Model:
-    """The int8 model of a second look and of a network that tells phones apart, side by side; and how both are read.
+    """The int8 model of second looks and of a network that tells phones apart, side by side; and how all are read.
 
     spellings: the word's phones as numbers of neighbours.PHONES. detector: as of `to_model`; its smoothing_steps say of how many
-    of the word's last logits the largest counts.
+    of each look's last logits the largest counts.
     """
-    shape = network.shape
-    if phones.shape.stride != shape.stride:
-        raise ValueError(f"phones: got a stride of {phones.shape.stride}, wanted {shape.stride}, the second look's")
-    built = _Builder(shape.stride)
-    logit = built.trunk(network, LOGIT_STEP, frames=int(detector["smoothing_steps"]))
-    logits = built.trunk(phones, PHONE_STEP, frames=LOOK_FRAMES // shape.stride)
+    stride = phones.shape.stride
+    if any(network.shape.stride != stride for network in networks):
+        raise ValueError(f"phones: got a stride of {stride}, wanted that of the second looks")
+    built = _Builder(stride)
+    logits = [built.trunk(network, LOGIT_STEP, frames=int(detector["smoothing_steps"])) for network in networks]
+    told = built.trunk(phones, PHONE_STEP, frames=LOOK_FRAMES // stride)
     spelled = Spelled(
-        logit_slot=logit,
-        phone_slot=logits,
+        logit_slots=logits,
+        phone_slot=told,
         spellings=[list(spelling) for spelling in spellings],
         within=_WITHIN,
-        of_logit=round(256 / _SPREAD),
+        of_logit=round(256 / _SPREAD / len(networks)),
         of_phones=round(256 / _SPREAD * _OF_PHONES * PHONE_STEP / LOGIT_STEP),
         offset=0,
     )
-    return Model(word=word, network=built.finished(logit), card=card, spelled=spelled, **detector)
+    return Model(word=word, network=built.finished(logits[0]), card=card, spelled=spelled, **detector)
 
 
 class _Builder:

@@ -1,4 +1,4 @@
-"""Fitting networks to segments: one listener for all the words at once, and one second look, which has learnt phones before.
+"""Fitting networks to segments: for all the words at once one listener, second looks, and what tells phones apart.
 
 All of it can be cut short and taken up again: each round depends on its number and the seed alone.
 """
@@ -21,6 +21,7 @@ from farfield.training.files import Kind, Pool, Progress
 from farfield.training.network import LISTENER, SECOND_LOOK, SHORT_SPELLER, SPELLER, Network
 
 ROUND = 250  # optimiser steps
+LOOKS = 4  # that read a spelling together: their mean is mistaken less often than any of them
 PHONE_KINDS = ("phones", "sounds")  # of networks that tell phones apart
 _WEIGHT_DECAY = 1e-2
 
@@ -58,18 +59,19 @@ def short_phones_course(rounds: int) -> Course:
 
 @dataclass(frozen=True)
 class Task:
-    """A network to fit. left_out: the part that it may not know.
+    """A network to fit. left_out: the part that it may not know. number: of the looks, which say together what they find.
 
     kind: `listener`; `look`, a second look; `phones` or `sounds`, by which a look reads a spelling, at length or in half seconds.
     """
 
     left_out: int | None
     kind: str = "listener"
+    number: int = 0
 
     def file(self, folder: Path) -> Path:
         """Where the fitted network is kept."""
         known = "all" if self.left_out is None else f"without-{self.left_out}"
-        return folder / f"{self.kind}-{known}.pt"
+        return folder / f"{self.kind}{self.number or ''}-{known}.pt"
 
     def course(self, rounds: int) -> Course:
         """What it is gone over by."""
@@ -83,12 +85,13 @@ class Task:
 
 
 def fit_all(folder: Path, words: int, parts: Sequence[int | None], rounds: int, seed: int, progress: Progress) -> None:
-    """For each of `parts` to leave out (None: none) a listener and its second look: files in `folder`.
+    """For each of `parts` to leave out (None: none) a listener and its second looks: files in `folder`.
 
     Runs on all processors, a network on each; what each becomes does not depend on how many there are.
     """
-    kinds = [["listener", *(PHONE_KINDS if knows_phones(folder) else ())], ["look"]]
-    stages = [[Task(left_out, kind) for kind in stage for left_out in parts] for stage in kinds]
+    kinds = ["listener", *(PHONE_KINDS if knows_phones(folder) else ())]
+    looks = [Task(left_out, "look", number) for number in range(looks_taken(folder)) for left_out in parts]
+    stages = [[Task(left_out, kind) for kind in kinds for left_out in parts], looks]
     total = sum(task.course(rounds).rounds for stage in stages for task in stage)
     done = 0
     with Manager() as manager, ProcessPoolExecutor() as pool:
@@ -117,7 +120,7 @@ def load_network(folder: Path, task: Task, words: int) -> Network:
 def fit(task: Task, folder: Path, words: int, rounds: int, seed: int, done: Callable[[int], None]) -> None:
     """Fit one network; done: told how many rounds have been. What is there already stays."""
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + task.number)
     course = task.course(rounds)
     path = task.file(folder)
     if path.exists():
@@ -134,8 +137,8 @@ def fit(task: Task, folder: Path, words: int, rounds: int, seed: int, done: Call
     if task.kind in PHONE_KINDS:
         batches = PhoneBatches(Pool(folder, Kind("told"), parts))
     elif task.kind == "look":
-        batches = LookBatches(pools, load_network(folder, Task(task.left_out), words))
-    seeds = [seed, 0 if task.left_out is None else task.left_out + 1]
+        batches = LookBatches(pools, load_network(folder, Task(task.left_out), words), widely=task.number > 0)
+    seeds = [seed, 0 if task.left_out is None else task.left_out + 1, *([task.number] if task.number else [])]
     net = go_over(net, batches, course, path.with_suffix(".state"), seeds, done)
     part = path.with_suffix(".part")
     torch.save(net.state_dict(), part)
@@ -145,6 +148,11 @@ def fit(task: Task, folder: Path, words: int, rounds: int, seed: int, done: Call
 def knows_phones(folder: Path) -> bool:
     """Whether there are segments whose phones are known, and so networks that tell phones apart."""
     return any(folder.glob(f"{Kind('told').name}-*-ends.npy"))
+
+
+def looks_taken(folder: Path) -> int:
+    """How many second looks there are: without phones one, for a file that reads no spelling holds one network."""
+    return LOOKS if knows_phones(folder) else 1
 
 
 def _parts(folder: Path) -> list[int]:

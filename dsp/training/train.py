@@ -21,10 +21,10 @@ from farfield.training import augment, export, measure
 from farfield.training.batches import LOOK_STEPS
 from farfield.training.clips import word_span
 from farfield.training.files import PER_FILE, Counts, Progress, make_segments
-from farfield.training.fit import PHONE_KINDS, ROUND, Task, fit_all, knows_phones, load_network
+from farfield.training.fit import PHONE_KINDS, ROUND, Task, fit_all, knows_phones, load_network, looks_taken
 from farfield.training.material import PARTS, Collection, Phrase, collect
 from farfield.training.neighbours import spellings
-from farfield.training.network import weight_count
+from farfield.training.network import Network, weight_count
 
 WAKES_PER_HOUR = 0.1
 """What thresholds are chosen for, where somebody speaks a fifth of the time."""
@@ -154,13 +154,17 @@ def finish(
         net = load_network(work, Task(left_out), words).of_word(number)
         return export.to_model(net, word=word, detector=detector, card=card, stricter=stricter)
 
+    def looks(left_out: int | None) -> list[Network]:
+        nets = (load_network(work, Task(left_out, "look", one), words) for one in range(looks_taken(work)))
+        return [net.of_word(number) for net in nets]
+
     def look(left_out: int | None, reading: Reading, threshold: float, card: Mapping[str, Any]) -> Model:
-        net = load_network(work, Task(left_out, "look"), words).of_word(number)
+        nets = looks(left_out)
         own = draft | {"smoothing_steps": LOOK_STEPS, "threshold": threshold}
         if reading.by is None:
-            return export.to_model(net, word=word, detector=own, card=card, stricter=reading.lower)
+            return export.to_model(nets[0], word=word, detector=own, card=card, stricter=reading.lower)
         phones = load_network(work, Task(left_out, reading.by), words)
-        return export.to_spelled_model(net, phones, spelled, word=word, detector=own, card=card)
+        return export.to_spelled_model(nets, phones, spelled, word=word, detector=own, card=card)
 
     heard = [measure.streams(material.held_out(part, number), _other_words(material, number, part), rooms, recipe.seed + part)
              for part in range(PARTS)]  # fmt: skip
@@ -188,7 +192,7 @@ def finish(
         "figures": _measured_on(recipe, material, number) | measure.as_card(alone_found),
         "calibration": measure.calibration(variants[variant], plain, alone),
     }
-    looking = [load_network(work, Task(None, "look"), words).of_word(number)]
+    looking = looks(None)
     looking += [load_network(work, Task(None, reading.by), words)] if reading.by else []
     look_card = common | {
         "weights": sum(map(weight_count, looking)),

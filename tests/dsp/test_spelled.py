@@ -47,7 +47,7 @@ def network(seed):
 
 def read(**changes):
     fields = {
-        "logit_slot": 2, "phone_slot": 3, "spellings": [[0, 1], [2, 3, 2]], "within": 5, "of_logit": 64, "of_phones": 20,
+        "logit_slots": [2], "phone_slot": 3, "spellings": [[0, 1], [2, 3, 2]], "within": 5, "of_logit": 64, "of_phones": 20,
         "offset": 3000,
     }  # fmt: skip
     return fields | changes
@@ -55,6 +55,14 @@ def read(**changes):
 
 def model(seed, **changes):
     return Model(network=network(seed), card={}, spelled=Spelled(**read(**changes)), **FIELDS)
+
+
+def of_two(seed):
+    """The same with a second network of its word beside the first."""
+    one, other = network(seed), network(seed + 1000)
+    one["slots"] += [other["slots"][1], other["slots"][2]]
+    one["layers"][-1:-1] = [other["layers"][0] | {"target": 5}, other["layers"][1] | {"source": 5, "target": 6}]
+    return Model(network=one, card={}, spelled=Spelled(**read(logit_slots=[2, 6], of_logit=32)), **FIELDS)
 
 
 def wandering(seed, frames):
@@ -71,7 +79,7 @@ def defined(model, features):
     path = spelling.score(scorer.slot(spelled.phone_slot)[-min(steps, 40) :] if steps else [], spelled.spellings, spelled.within)
     if path is None:
         return 0.0
-    largest = max(row[0] for row in scorer.slot(spelled.logit_slot))
+    largest = sum(max(row[0] for row in scorer.slot(slot)) for slot in spelled.logit_slots)
     index = (spelled.of_logit * largest + spelled.of_phones * path + spelled.offset) >> 8
     return (int(sigmoid_table(0.1, 0)[0, min(max(index, -128), 127) + 128]) + 128) / 256
 
@@ -80,6 +88,18 @@ def defined(model, features):
 def test_both_together_are_one_probability_by_the_definition(seed, frames):
     one, features = model(seed), wandering(seed, frames)
     assert Afresh(one).p(features) == defined(one, features)
+
+
+@given(seed=st.integers(0, 30), frames=st.integers(0, 90))
+def test_several_looks_count_by_their_mean(seed, frames):
+    features = wandering(seed, frames)
+    assert Afresh(of_two(seed)).p(features) == defined(of_two(seed), features)
+
+
+def test_each_of_several_looks_is_heard():
+    """Planted: with a look left out the probability is another for most."""
+    looks = [(Afresh(of_two(seed)), Afresh(replace(of_two(seed), spelled=model(0).spelled)), wandering(seed, 90)) for seed in range(20)]
+    assert sum(both.p(features) != one.p(features) for both, one, features in looks) > 10
 
 
 def test_the_random_networks_do_move_it_and_each_of_its_parts_does():
@@ -130,11 +150,17 @@ def test_a_listener_reads_no_spelling(tmp_path):
         ({"of_logit": 0.5}, "spelling.of_logit: got 0.5"),
         ({"offset": True}, "spelling.offset: got True"),
         ({"phone_slot": 5}, "spelling.phone_slot: got 5, wanted less than 5"),
-        ({"logit_slot": 3}, "spelling.logit_slot: got one of 5 channels"),
+        ({"logit_slots": [2, 3]}, "spelling.logit_slots: got one of 5 channels"),
+        ({"logit_slots": [2, 9]}, "spelling.logit_slots: got 9, wanted less than 5"),
+        ({"logit_slots": []}, r"spelling.logit_slots: got \[\], wanted 1 to 16 whole numbers from 1"),
+        ({"logit_slots": [0]}, r"spelling.logit_slots: got \[0\], wanted 1 to 16"),
+        ({"logit_slots": [True]}, r"spelling.logit_slots: got \[True\], wanted 1 to 16"),
+        ({"logit_slots": "2"}, "spelling.logit_slots: got 2, wanted 1 to 16"),
+        ({"logit_slots": 2}, "spelling.logit_slots: got 2, wanted 1 to 16"),
         ({"spellings": [[0, PHONES]]}, r"spellings\[0\]\[1\]: got 4, wanted 0 to 3"),
         ({"spellings": "ab"}, "spellings: got str"),
         ({"spellings": [[]]}, r"spellings\[0\]: got 0 phones"),
-        ({"more": 1}, "spelling: got .*, wanted an object of logit_slot"),
+        ({"more": 1}, "spelling: got .*, wanted an object of logit_slots"),
     ],
 )
 def test_what_reads_no_spelling_is_refused(changes, words):

@@ -80,3 +80,19 @@ def test_a_canceller_leaves_what_a_loudspeaker_distorts(drive_db):
     removed_db = 10 * np.log10(np.mean(echo[-RATE:] ** 2) / np.mean(left[-RATE:] ** 2))
     assert left.shape == played.shape and left.dtype == np.float32
     assert removed_db > 25 if drive_db == -30 else 0 < removed_db < 25
+
+
+def test_knocks_come_and_go_and_those_in_time_keep_it():
+    """Of many, each as loud as it may be; more than half of their 20 ms are 40 dB below that; some come at even intervals."""
+    in_time = 0
+    quiet = []
+    for seed in range(60):
+        sound = augment.knocks(2 * RATE, np.random.default_rng(seed))
+        assert sound.dtype == np.float32 and np.abs(sound).max() == pytest.approx(1) and np.isfinite(sound).all()
+        loud = np.abs(sound).reshape(-1, 320).max(1)
+        quiet.append((loud < 0.01).mean())
+        starts = np.flatnonzero((loud[1:] > 0.1) & (loud[:-1] < 0.01))
+        in_time += len(starts) >= 4 and np.ptp(np.diff(starts)) <= 1
+    assert np.median(quiet) > 0.5 and min(quiet) < 0.2
+    assert 5 <= in_time <= 40
+    assert np.array_equal(augment.knocks(RATE, np.random.default_rng(3)), augment.knocks(RATE, np.random.default_rng(3)))

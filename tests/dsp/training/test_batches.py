@@ -137,6 +137,49 @@ def test_a_second_look_hears_what_the_listener_has_just_heard(monkeypatch):
         assert (last[1, yes + like : 2 * yes + like] == 1).all() and (last[1, 2 * yes + like :] == -1).all()
 
 
+@pytest.mark.parametrize("widely", [False, True])
+def test_a_wide_look_hears_what_did_not_come_as_near_as_well(monkeypatch, widely):
+    """Of 40 places that woke the listener less and less, one looks at the 4 that woke it most, the other at 12."""
+    monkeypatch.setattr(batches, "POSITIVES", 4)
+    monkeypatch.setattr(batches, "NEGATIVES", 4)
+    monkeypatch.setattr(batches, "_mask", lambda seen, random: None)
+    monkeypatch.setattr(batches, "_knock", lambda seen, random: knocked.append(len(seen)))
+    monkeypatch.setattr(batches, "warped", lambda seen, pivots, random: torch.from_numpy(seen))
+    knocked = []
+    others = Planted({n: design.LISTENER.field - 1 + 9 * design.LISTENER.stride for n in range(40)})
+    others.seen[others.seen > 0] = np.repeat(100 + np.arange(40), 40)
+    word, near = Planted({}, ends=2 * RATE), Planted({})
+    seen = []
+
+    class Network:
+        def __call__(self, heard, from_start):
+            seen.append(heard.numpy())
+            return torch.zeros(1, len(heard), 10)
+
+    class One(Judge):
+        def __call__(self, heard):
+            return super().__call__(heard)[:1]
+
+    made = batches.LookBatches(batches.Pools([word], [near], others), One(), widely)
+    for n in range(40):
+        made.loss(Network(), 1.0, np.random.default_rng(n))
+    marks = {int(mark) for heard in seen for mark in heard.max((1, 2)) if mark}
+    assert max(marks) == 139 and min(marks) == (128 if widely else 136)
+    assert len(knocked) == (40 if widely else 0)
+
+
+def test_knocks_are_laid_over_some_and_hide_nothing():
+    """Nothing gets fainter; a third of the segments hear them, each otherwise, and hear silence in between."""
+    before = np.full((300, 150, 40), 20, np.uint8)
+    after = before.copy()
+    batches._knock(after, np.random.default_rng(1))
+    assert (after >= before).all()
+    louder = (after > before).any((1, 2))
+    assert 0.25 < louder.mean() < 0.45
+    assert len({one.tobytes() for one in after[louder]}) == louder.sum()
+    assert 0.05 < (after[louder] > before[louder]).mean() < 0.6
+
+
 def planted_least(init):
     """Hardest with as few as its share says."""
 

@@ -177,9 +177,10 @@ def test_a_word_of_several_becomes_a_network_of_its_own():
 def test_a_second_look_and_the_phones_beside_it_say_what_each_says_alone():
     """In one file: the same score at every step, and the phones' logits, rounded, within a step of what the network says."""
     word, random = settled_network(0, design.SECOND_LOOK)
+    other, _ = settled_network(2, design.SECOND_LOOK)
     phones, _ = settled_network(1, design.SPELLER, outputs=6)
     settings = SETTINGS | {"smoothing_steps": 2}
-    both = export.to_spelled_model(word, phones, [[0, 1, 4]], word="word", detector=settings, card={})
+    both = export.to_spelled_model([word, other], phones, [[0, 1, 4]], word="word", detector=settings, card={})
     raw = wandering(random, 150)
     scorer, alone = both.scorer(), export.to_model(word, word="word", detector=settings, card={}).scorer()
     assert np.array_equal(scorer.process(raw), alone.process(raw))
@@ -188,5 +189,9 @@ def test_a_second_look_and_the_phones_beside_it_say_what_each_says_alone():
     got = scorer.slot(both.spelled.phone_slot)
     assert got.shape == wanted.shape == (50, 6) and np.abs(got - wanted.clip(-128, 127)).mean() < 0.5
     assert np.abs(np.roll(got, 1, axis=0) - wanted.clip(-128, 127)).mean() > 1
-    lately = scorer.slot(both.spelled.logit_slot)
-    assert lately.shape == (2, 1) and lately[-1] == alone.slot(2 + 2 * len(word.shape.blocks))  # the slot before the score's
+    other_alone = export.to_model(other, word="word", detector=settings, card={}).scorer()
+    other_alone.process(raw)
+    before_score = 2 + 2 * len(word.shape.blocks)
+    for slot, own in zip(both.spelled.logit_slots, (alone, other_alone), strict=True):
+        lately = scorer.slot(slot)
+        assert lately.shape == (2, 1) and lately[-1] == own.slot(before_score)
