@@ -152,7 +152,9 @@ class _Sums:
         count = heard.everything.shape[1]
         left = kernels.WPE(count, taps=taps(count)).process(np.ascontiguousarray(heard.everything, np.float32))
         late = slice(round(ALONE_S * RATE), None)
-        before, after = (talkers.si_sdr_db(sound[late, 0], heard.wanted[late]) for sound in (heard.everything, left))
+        before, after = (
+            talkers.si_sdr_db(np.asarray(sound[late, 0], np.float64), heard.wanted[late]) for sound in (heard.everything, left)
+        )
         self._dry.append((before, after - before))
 
     def summed(self) -> dict[str, Any]:

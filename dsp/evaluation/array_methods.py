@@ -160,13 +160,14 @@ class Peer:
 def methods(told_nothing: bool = False) -> tuple[Method, ...]:
     """All of them; told_nothing: the adaptive beam finds the talker by itself, after it heard the interferer alone."""
     adaptive = Adaptive("adaptive, told nothing", False) if told_nothing else Adaptive("adaptive, told the direction", True)
+    dried: tuple[Method, ...] = (Microphone(), Fixed("superdirective", True), adaptive)
     return (
         Microphone(),
         Fixed("delay and sum", False),
         Fixed("superdirective", True),
         GivenNoise(),
         adaptive,
-        *map(Dereverberated, (Microphone(), Fixed("superdirective", True), adaptive)),
+        *(Dereverberated(way) for way in dried),
         Peer("pyroomacoustics delay and sum", False),
         Peer("pyroomacoustics MVDR, told both directions", True),
     )
