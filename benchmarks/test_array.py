@@ -87,3 +87,27 @@ def test_growth_with_microphones(benchmark):
     benchmark.extra_info["count"] = f"array by microphones, ms a second of sound: {told}"
     benchmark.pedantic(lambda: None, rounds=1)
     assert spent[16] <= 16 * spent[4]
+
+
+def test_dereverberation_against_nara_wpe(benchmark):
+    """6 microphones of 5 taps, int16, blocks of 512; the peer's online recursion at our frames, its transforms included."""
+    nara = pytest.importorskip("nara_wpe.wpe", reason="needs nara_wpe: pip install nara_wpe")
+    seconds, taps = 2, 5
+    heard = sound(seconds, 6)
+    blocks = [np.ascontiguousarray(heard[at : at + 512]) for at in range(0, len(heard), 512)]
+    wpe, theirs = kernels.WPE(6, taps=taps), nara.OnlineWPE(taps, 0, 0.998, channel=6)
+    window = np.sin(np.pi * (np.arange(512) + 0.5) / 512)[:, None]
+
+    def ours():
+        for block in blocks:
+            wpe.process(block)
+
+    def peer():
+        for at in range(0, len(heard) - 511, 256):
+            spectrum = np.fft.rfft(window * heard[at : at + 512] / 32_768, axis=0)
+            np.fft.irfft(theirs.step_frame(spectrum), axis=0)
+
+    measured = ratios(ours, peer, rounds=3)
+    report(benchmark, "dereverberation, 6 microphones of 5 taps", "nara_wpe (online)", measured, seconds, PEER_BAR)
+    benchmark.pedantic(lambda: None, rounds=1)
+    assert measured.median >= PEER_BAR

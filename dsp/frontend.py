@@ -1,4 +1,4 @@
-"""From raw microphones to what is scored: health, aligner, echo canceller, suppressor, beams, direction, int16."""
+"""From raw microphones to what is scored: health, aligner, echo canceller, suppressor, dereverberation, beams, direction."""
 
 from collections import deque
 from itertools import pairwise
@@ -17,6 +17,8 @@ from farfield.quietest import Quietest
 
 STAGES = ("echo", "beam", "all")
 ADAPTIVE, MICROPHONE = "adaptive", "microphone"
+_PREDICTED_FROM = 30  # spectra, those of all microphones together, that late reverberation is predicted from
+_MOST_TAPS = 15
 _ADAPTIVE_DIRECTIONS = 24  # that the adaptive beam tells apart
 _PLAYING = 33  # of a reference, -60 dB of full scale: the loudspeaker is heard
 _LONGEST_SPAN_S = 4.0  # the longest stretch over which a direction can be asked for afterwards
@@ -30,12 +32,13 @@ _Made = tuple[NDArray[np.int16 | np.float32], NDArray[np.float32], tuple[int, ..
 class Frontend:
     """Aligner and echo canceller for each microphone, superdirective fixed beams and SRP-PHAT direction, for one profile.
 
-    Where the profile says so, a suppressor comes before the beams: of residual echo, where there are references, and of noise.
+    Where the profile says so, a suppressor comes before the beams: of residual echo, where there are references, and of noise;
+    and dereverberation of each microphone, after it.
 
     profile: the device's layout. references: how many reference columns the blocks carry (None: the profile's).
     stages: `echo` stops before the beams, `beam` leaves the echo canceller out, `all` is both. azimuths_deg: where the
     beams look (None: the profile's number of beams, spread evenly).
-    With neither references nor a second microphone the int16 samples pass through bit for bit.
+    With neither references nor a second microphone nor dereverberation the int16 samples pass through bit for bit.
     health: whether several microphones are watched; those that have failed, `faults`, are then left out of beams and direction,
     and a gain that is off is made up for. While nothing is found, that changes nothing.
 
@@ -80,6 +83,9 @@ class Frontend:
                 comfort_noise=profile.comfort_noise and suppresses_echo,
                 late_samples=0 if self._echo is None else self._echo.delay_samples,
             )
+        self._dereverberator: kernels.WPE | None = None
+        if profile.dereverberate:
+            self._dereverberator = kernels.WPE(self.microphones, taps=taps(self.microphones))
         self.beam_azimuths_deg: tuple[float, ...] = ()
         if self.microphones > 1 and stages != "echo":
             self.beam_azimuths_deg = azimuths_deg or tuple(self.array.spread(profile.beams))
@@ -144,7 +150,7 @@ class Frontend:
 
     def _restart(self) -> None:
         """As at a stream's beginning, but for what is known of the microphones: a second of sound may well have gaps for that."""
-        cancelling = (self._aligner, self._echo, self._suppressor)
+        cancelling = (self._aligner, self._echo, self._suppressor, self._dereverberator)
         for stage in (*cancelling, self._beamformer, self._adaptive, self._quietest, self._finder):
             if stage is not None:
                 stage.reset()
@@ -246,6 +252,8 @@ class Frontend:
                 heard = self._suppressor.process(heard, captured if self._suppressor.echo else None)
         elif self._suppressor is not None:
             heard = self._suppressor.process(heard)
+        if self._dereverberator is not None:
+            heard = self._dereverberator.process(heard)
         maps, ends = self._directions(heard)
         signals = heard if self._beamformer is None else self._beamformer.process(heard)
         others = []
@@ -294,6 +302,11 @@ class Frontend:
             if risen.max() > _LEAST_RISEN * total[:-1].max():
                 total[:-1] = risen
         return estimate(total, self._finder.azimuths_deg, self._hearing)
+
+
+def taps(microphones: int) -> int:
+    """Of the dereverberation: how many hops of every microphone it predicts from, fewer the more there are."""
+    return min(_MOST_TAPS, max(_PREDICTED_FROM // microphones, 2))
 
 
 def _joined(made: list[_Made]) -> _Made:

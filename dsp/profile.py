@@ -37,6 +37,7 @@ class Profile:
     reference may come later than its echo, up to 50; the microphones are held back for it.
     suppress_echo, suppress_noise: whether what the canceller leaves, and stationary noise, is suppressed, for another 12 ms of
     delay. comfort_noise: whether background that goes with the echo is filled up again.
+    dereverberate: whether late reverberation is taken off each microphone, without delay.
     ignore_own_words: whether a wake word that the device plays itself, as its references tell, is no wake event.
     words: the wake-word models that the device listens for.
     """
@@ -57,6 +58,7 @@ class Profile:
     suppress_echo: bool = False
     suppress_noise: bool = False
     comfort_noise: bool = False
+    dereverberate: bool = False
     ignore_own_words: bool = False
     words: tuple[str, ...] = ()
     gains: tuple[float, ...] = ()  # of each microphone; none where nothing was measured
@@ -164,6 +166,7 @@ def _parsed(source: str, text: str) -> Profile:
         suppress_echo=top.flag("suppress_echo", default=False),
         suppress_noise=top.flag("suppress_noise", default=False),
         comfort_noise=top.flag("comfort_noise", default=False),
+        dereverberate=top.flag("dereverberate", default=False),
         ignore_own_words=top.flag("ignore_own_words", default=False),
         words=top.words("words"),
         gains=tuple(gains) if any(gains) else (),

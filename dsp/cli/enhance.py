@@ -31,6 +31,7 @@ from farfield.talkers import Talker, TalkerTracker
               help="Where the beam looks. [default: where MIC's sound comes from]")  # fmt: skip
 @click.option("--suppress", type=click.Choice(["none", "echo", "noise", "all"]),
               help="What the suppressor takes: the rest of the echo, noise, both. [default: the profile's]")  # fmt: skip
+@click.option("--dereverberate", is_flag=True, help="Take late reverberation off. [default: the profile's]")
 @as_json
 def enhance(
     mic: str,
@@ -40,6 +41,7 @@ def enhance(
     stage: str,
     direction_deg: float | None,
     suppress: str | None,
+    dereverberate: bool,
     as_json: bool,
 ) -> None:
     """Write MIC as the wake-word scorer would hear it: mono, 16 kHz, 16 bit, aligned in time with MIC.
@@ -49,6 +51,8 @@ def enhance(
     layout = load_profile(profile)
     if suppress is not None:
         layout = _suppressing(layout, suppress)
+    if dereverberate:
+        layout = replace(layout, dereverberate=True)
     source = FileSource(mic, layout, reference)
     if suppress in ("echo", "all") and (source.references == 0 or stage == "beam"):
         raise InputError(f"--suppress {suppress}: no echo canceller comes before it; wanted --ref, and --stage echo or all")

@@ -52,7 +52,8 @@ def evaluate_array(
     Rooms are 6 x 5 x 2.7 m, by pyroomacoustics. What is wanted is the talker's direct sound and 20 ms of reflections at the first
     microphone: SI-SDR of each method against it, and how much that is over the first microphone's (gain). Array gain is that of
     the talker's power over the others'; white noise gain and directivity are the design's, means from 300 to 6,800 Hz; adaptive
-    methods have none. Directions are those of the talker alone, over 4 s.
+    methods have none. Directions are those of the talker alone, over 4 s. Dereverberation: SI-SDR of somebody alone at the
+    first microphone, and what taking off late reverberation gains of it, after 3 s in which it is learnt.
     """
     need("pyroomacoustics", "pyroomacoustics", "eval")
     from farfield.evaluation import array
@@ -109,6 +110,9 @@ def _print(found: list[dict[str, Any]], real: bool) -> None:
                 table.add_row(name, _figure(figures["mean_error_deg"], 2), _figure(figures["largest_error_deg"], 2),
                               str(figures["not_found"]))  # fmt: skip
             console.print(table)
+        if dry := told["dereverberation"]:
+            told_db = (_figure(dry[name]) for name in ("microphone_si_sdr_db", "si_sdr_gain_db", "least_gain_db"))
+            print("dereverberation of a single talker: SI-SDR {} dB, gain {} dB, least {} dB\n".format(*told_db))
 
 
 def _figure(value: float | None, places: int = 1) -> str:

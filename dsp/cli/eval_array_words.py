@@ -22,6 +22,7 @@ _path = click.Path(path_type=Path)
 @click.option("--noise", multiple=True, required=True, type=_path, metavar="DIR", help="Recorded noise; repeatable.")
 @click.option("--profile", default="respeaker-6mic", show_default=True, metavar="NAME_OR_FILE", help="Where the microphones are.")
 @click.option("--words", type=click.IntRange(1, 10_000), default=24, show_default=True, help="In each condition.")
+@click.option("--dereverberate", is_flag=True, help="Take late reverberation off the array's microphones first.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True)
 @as_json
 def evaluate_array_words(
@@ -31,6 +32,7 @@ def evaluate_array_words(
     noise: tuple[Path, ...],
     profile: str,
     words: int,
+    dereverberate: bool,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -44,7 +46,7 @@ def evaluate_array_words(
     from farfield.evaluation.array_words import measure
     from farfield.evaluation.held_out import held_out
 
-    layout = replace(load_profile(profile), adaptive=True, best_microphone=True)
+    layout = replace(load_profile(profile), adaptive=True, best_microphone=True, dereverberate=dereverberate)
     groups = held_out(work, word, sounds_in(positives), [], sounds_in(noise))
     with progress_bar() as progress:
         found = measure(groups, layout, words, seed, progress)

@@ -11,10 +11,13 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from farfield import kernels
 from farfield.direction import separation_deg
 from farfield.errors import InputError
 from farfield.evaluation import talkers
 from farfield.evaluation.array_methods import BAND_HZ, Method, Scene, filtered, finders, methods
+from farfield.evaluation.talkers import Heard
+from farfield.frontend import taps
 from farfield.geometry import Array
 from farfield.profile import RATE, Profile
 from farfield.training.clips import SUFFIXES, read
@@ -68,11 +71,12 @@ def in_rooms(
             progress(f"rooms of {rt60_s:g} s", number, rooms)
             room = talkers.room(profile.positions, rt60_s, 1_000 * seed + number)
             talker, other = voices.voice(2 * number, SPEECH_S), voices.voice(2 * number + 1, ALONE_S + SPEECH_S)
+            found.dereverberate(talkers.alone(room, other, number))
             for alone_s in (0.0, ALONE_S):
                 heard = talkers.heard(room, talker, other, alone_s=alone_s, seed=number)
                 scene = Scene(array, heard, room.talker_deg, room.interferer_deg)
                 ways = methods(told_nothing=alone_s > 0)
-                found.hear(scene, ways if alone_s == 0 else [way for way in ways if way.name.startswith("adaptive")])
+                found.hear(scene, ways if alone_s == 0 else [way for way in ways if "told nothing" in way.name])
                 if alone_s == 0:
                     found.locate(heard.talker + heard.noise, profile.positions_mm, array, room.talker_deg)
         yield {"where": "simulated rooms", "rt60_s": rt60_s, "scenes": rooms} | found.summed()
@@ -117,6 +121,7 @@ class _Sums:
     def __init__(self) -> None:
         self._methods: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self._off: defaultdict[str, list[float | None]] = defaultdict(list)
+        self._dry: list[tuple[float, float]] = []
 
     def hear(self, scene: Scene, ways: Sequence[Method]) -> None:
         """Lets each method hear the scene."""
@@ -142,15 +147,35 @@ class _Sums:
             both = [found, array.mirror_deg(found)] if found is not None else []
             self._off[name].append(min((separation_deg(one, azimuth_deg) for one in both if one is not None), default=None))
 
+    def dereverberate(self, heard: Heard) -> None:
+        """Takes late reverberation off one talker; all but the first ALONE_S, in which it is learnt, counts."""
+        count = heard.everything.shape[1]
+        left = kernels.WPE(count, taps=taps(count)).process(np.ascontiguousarray(heard.everything, np.float32))
+        late = slice(round(ALONE_S * RATE), None)
+        before, after = (
+            talkers.si_sdr_db(np.asarray(sound[late, 0], np.float64), heard.wanted[late]) for sound in (heard.everything, left)
+        )
+        self._dry.append((before, after - before))
+
     def summed(self) -> dict[str, Any]:
-        """methods: name -> figure -> mean; direction: name -> mean and largest error in degrees, and how often none was found."""
+        """methods: name -> figure -> mean; direction: name -> mean and largest error in degrees, and how often none was found;
+        dereverberation: of one talker alone, where that was measured, else None."""
         return {
             "methods": {
                 name: {what: round(float(np.mean(values)), 2) for what, values in figures.items()}
                 for name, figures in self._methods.items()
             },
             "direction": {name: _errors(off) for name, off in self._off.items()},
+            "dereverberation": _gains(self._dry),
         }
+
+
+def _gains(dry: list[tuple[float, float]]) -> dict[str, float] | None:
+    if not dry:
+        return None
+    before, gain = np.array(dry).T
+    figures = {"microphone_si_sdr_db": before.mean(), "si_sdr_gain_db": gain.mean(), "least_gain_db": gain.min()}
+    return {name: round(float(figure), 2) for name, figure in figures.items()}
 
 
 def _errors(off: list[float | None]) -> dict[str, float | int | None]:

@@ -1,6 +1,6 @@
 """What `farfield eval array` holds against each other: beams that hear a talker, and finders that say where one is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from farfield import kernels
 from farfield.direction import estimate
 from farfield.evaluation.talkers import DISTANCE_M, SENSOR_NOISE_DB, Heard
+from farfield.frontend import taps
 from farfield.geometry import FFT, SPEED_OF_SOUND, Array
 from farfield.profile import RATE
 
@@ -72,6 +73,26 @@ class Fixed:
     def weights(self, scene: Scene) -> Weights:
         design = scene.array.superdirective if self.superdirective else scene.array.delay_and_sum
         return np.asarray(design([scene.talker_deg])[0])
+
+
+@dataclass(frozen=True)
+class Dereverberated:
+    """A way after dereverberation of all microphones, which has heard the scene from its beginning."""
+
+    way: Method
+
+    @property
+    def name(self) -> str:
+        return f"dereverberated {self.way.name}"
+
+    def signal(self, scene: Scene) -> Sound:
+        everything = np.ascontiguousarray(scene.heard.everything, np.float32)
+        count = everything.shape[1]
+        left = kernels.WPE(count, taps=taps(count)).process(everything)
+        return self.way.signal(replace(scene, heard=replace(scene.heard, everything=left.astype(np.float64))))
+
+    def weights(self, scene: Scene) -> None:
+        return None
 
 
 @dataclass(frozen=True)
@@ -139,12 +160,14 @@ class Peer:
 def methods(told_nothing: bool = False) -> tuple[Method, ...]:
     """All of them; told_nothing: the adaptive beam finds the talker by itself, after it heard the interferer alone."""
     adaptive = Adaptive("adaptive, told nothing", False) if told_nothing else Adaptive("adaptive, told the direction", True)
+    dried: tuple[Method, ...] = (Microphone(), Fixed("superdirective", True), adaptive)
     return (
         Microphone(),
         Fixed("delay and sum", False),
         Fixed("superdirective", True),
         GivenNoise(),
         adaptive,
+        *(Dereverberated(way) for way in dried),
         Peer("pyroomacoustics delay and sum", False),
         Peer("pyroomacoustics MVDR, told both directions", True),
     )

@@ -133,6 +133,15 @@ def heard(where: Room, talker: Sound, interferer: Sound, *, ratio_db: float = 0.
     return Heard(near + far + noise, near, far, noise, wanted, alone)
 
 
+def alone(where: Room, talker: Sound, seed: int = 0) -> Heard:
+    """The talker alone in a room, heard at -26 dB of full scale, over the microphones' own noise; the interferer is silent."""
+    near, wanted = _convolved(talker, where.talker), _convolved(talker, where.early[None])[:, 0]
+    scale = 0.05 / np.sqrt(np.mean(near[:, 0] ** 2))
+    near, wanted = scale * near, scale * wanted
+    noise = 0.05 * 10 ** (SENSOR_NOISE_DB / 20) * np.random.default_rng([seed, 6]).standard_normal(near.shape)
+    return Heard(near + noise, near, np.zeros_like(near), noise, wanted, 0)
+
+
 def _convolved(sound: Sound, responses: Sound) -> Sound:
     """(frames, microphones), as long as the sound."""
     from scipy.signal import oaconvolve

@@ -1,6 +1,7 @@
 """`farfield eval array`: its figures against closed forms and known scenes, its methods, and what it prints."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,6 +90,18 @@ def test_direction_in_rooms_keeps_the_bar():
     assert ours["mean_error_deg"] <= 1.0 and ours["largest_error_deg"] <= 5.0
 
 
+def test_dereverberation_gains_where_there_is_a_room_and_the_talker_is_who_is_wanted():
+    """Planted: where what is wanted is the reverberant sound itself, taking its reverberation off loses."""
+    pytest.importorskip("pyroomacoustics")
+    heard = talkers.alone(talkers.room(CIRCLE.positions, 0.7, 3), evaluation.syllables(7, 3))
+    assert talkers.si_sdr_db(heard.talker[:, 0], heard.noise[:, 0] + heard.talker[:, 0]) > 25
+    found, planted = evaluation._Sums(), evaluation._Sums()
+    found.dereverberate(heard)
+    planted.dereverberate(replace(heard, wanted=heard.talker[:, 0]))
+    assert found.summed()["dereverberation"]["si_sdr_gain_db"] > 1.5
+    assert planted.summed()["dereverberation"]["si_sdr_gain_db"] < -5
+
+
 def run(capsys, *arguments):
     with pytest.raises(SystemExit) as left:
         main(["eval", "array", *[str(argument) for argument in arguments]])
@@ -105,6 +118,8 @@ def test_the_command(tmp_path, capsys):
     assert status == 0 and picture.stat().st_size > 10_000
     rooms, recording = map(json.loads, out.splitlines())
     assert rooms["rt60_s"] == 0.2 and {"adaptive, told the direction", "adaptive, told nothing"} < set(rooms["methods"])
+    assert {"dereverberated microphone", "dereverberated adaptive, told nothing"} < set(rooms["methods"])
+    assert rooms["dereverberation"]["microphone_si_sdr_db"] > 3 and recording["dereverberation"] is None
     assert recording["where"] == "talker.wav" and recording["direction"]["SRP-PHAT of onsets"]["mean_error_deg"] < 1
     status, out, _ = run(capsys, "--rooms", 0, "--recording", tmp_path / "talker.wav", "--azimuth", 50)
     assert status == 0 and "SRP-PHAT of onsets" in out

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from farfield import kernels
 from farfield.block import Block
 from farfield.direction import separation_deg
 from farfield.errors import InputError
@@ -213,6 +214,27 @@ def test_the_direction_of_a_plane_wave(name, azimuth):
         assert found.ambiguous_deg is None
     assert min(abs((found.azimuth_deg - one + 180) % 360 - 180) for one in wanted) < off
     assert found.confidence > 0.2
+
+
+@pytest.mark.parametrize("name", ["single", "respeaker-4mic"])
+@given(cuts=st.lists(st.integers(1, 5_000), min_size=1, max_size=4))
+@settings(max_examples=5)
+def test_dereverberation_is_a_stage_before_the_beams(name, cuts):
+    """The same as the kernel before the other stages, in any blocks, and no later; left out by default."""
+    plain = load_profile(name)
+    profile = replace(plain, dereverberate=True)
+    assert not plain.dereverberate
+    frontend, without = Frontend(profile, 0, health=False), Frontend(plain, 0, health=False)
+    assert frontend.delay_samples == without.delay_samples
+    x = noise(12_000, frontend.microphones, seed=3)
+    x[640:] += x[:-640] // 2
+    at, beams = joined(run(frontend, x, cuts))
+    left = kernels.WPE(frontend.microphones, taps={1: 15, 4: 7}[frontend.microphones]).process(x)
+    again = joined(run(without, np.rint(left * 32_768).astype(np.int16)))[1]
+    assert at == 0 and np.abs(beams.astype(int) - again).max() <= 4, "rounded twice"
+    assert np.abs(beams.astype(int) - joined(run(without, x))[1]).max() > 100, "planted: left out"
+    frontend.reset()
+    assert joined(run(frontend, x))[1].tobytes() == beams.tobytes()
 
 
 def test_each_stretch_has_its_own_direction():

@@ -145,6 +145,7 @@ MISTAKES = {
     "no beams": ("beams = 5", "beams = 0", ["field beams", "got 0", "1 to 16"]),
     "tail too long": ("tail_ms = 200", "tail_ms = 513", ["field tail_ms", "got 513", "16 to 512"]),
     "align a number": ("tail_ms = 200", "align = 1", ["field align", "got 1", "true or false"]),
+    "dereverberate a number": ("tail_ms = 200", "dereverberate = 1", ["field dereverberate", "got 1", "true or false"]),
     "suppress a text": ("tail_ms = 200", 'suppress_echo = "yes"', ["field suppress_echo", "got 'yes'", "true or false"]),
     "comfort alone": ("tail_ms = 200", "comfort_noise = true", ["field comfort_noise", "wanted it with suppress_echo"]),
     "comfort and noise": ("tail_ms = 200", "suppress_echo = true\nsuppress_noise = true\ncomfort_noise = true",
