@@ -50,7 +50,8 @@ class BoardStream(Stream):
     def counted(self) -> Counted:
         """As the serial source counts."""
         counts = self._source.counts
-        return Counted(counts.missing_samples, counts.epochs, counts.overruns, counts.damaged + counts.contradictory)
+        xruns, damaged = counts.overruns + counts.unannounced, counts.damaged + counts.contradictory
+        return Counted(counts.missing_samples, counts.epochs, xruns, damaged)
 
     def origin(self, block: Block) -> int:
         """The START that this block is of: the latest whose sound it is."""
