@@ -2,8 +2,8 @@
 
 Each operation of kill_steps.py is run once, its system calls recorded, and replayed: after each one what had not been flushed is
 dropped, in parts and in any order (reference/powerless.py), and a store is opened on what is left. It must be what was kept
-before or what would be after, and the latter where it had been told that it was done; the rest as in kill_steps.py. --tries: how many
-random ways to fail after each call, and as many with a single thing lost or there. --plant: a flush that is left out.
+before or what would be after, and the latter where it had been told that it was done; the rest as in kill_steps.py. --tries: how
+many random ways to fail after each call, and as many with a single thing lost or there. --plant: a flush that is left out.
 """
 
 import argparse

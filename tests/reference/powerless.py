@@ -22,7 +22,7 @@ _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
 
 def record(command, log):
     """Run a command; its calls as (name, texts, the rest of the arguments split at commas, result), in order."""
-    strace = ["strace", "-f", "-xx", "-s", "4000000", "-e", f"trace={CALLS}", "-e", "signal=none", "-o", log]
+    strace = ["strace", "-f", "--seccomp-bpf", "-xx", "-s", "4000000", "-e", f"trace={CALLS}", "-e", "signal=none", "-o", log]
     subprocess.run([*map(str, strace), *map(str, command)], check=True, timeout=120, stdout=subprocess.DEVNULL)
     found = []
     with open(log) as lines:
