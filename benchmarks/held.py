@@ -1,4 +1,5 @@
-"""How long keeping holds up the listening: python benchmarks/held.py --folder DIR --seconds 60. Milliseconds, as JSON.
+"""How long keeping holds up the listening: PYTHONPATH=tests python benchmarks/held.py --folder DIR --seconds 60. Milliseconds, as
+JSON.
 
 A listener on one microphone hears noise in real time, blocks of 10 ms, and keeps an utterance every few seconds in a store in
 DIR, which should lie on the disk that is meant. `block` is how long each block took, `changing` those with which an utterance

@@ -13,6 +13,7 @@ from farfield import kernels as farfield_kernels
 # searches anew each time, and what it finds becomes an @example.
 settings.register_profile("suite", deadline=None, max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
 settings.register_profile("long", settings.get_profile("suite"), derandomize=False, max_examples=2000)
+settings.register_profile("random", settings.get_profile("suite"), derandomize=False)
 settings.load_profile(os.environ.get("FARFIELD_HYPOTHESIS", "suite"))
 
 

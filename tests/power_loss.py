@@ -1,9 +1,9 @@
 """Takes the power from a store at every step of what it does: python tests/power_loss.py. Needs strace.
 
 Each operation of kill_steps.py is run once, its system calls recorded, and replayed: after each one what had not been flushed is
-dropped, in parts and in any order (reference/powerless.py), and a store is opened on what is left. It must be what was kept before
-or what would be after, and the latter where it had been told that it was done; the rest as in kill_steps.py. --tries: how many
-random ways to fail after each call, and as many with a single thing lost or there. --plant: a flush that is left out.
+dropped, in parts and in any order (reference/powerless.py), and a store is opened on what is left. It must be what was kept
+before or what would be after, and the latter where it had been told that it was done; the rest as in kill_steps.py. --tries: how
+many random ways to fail after each call, and as many with a single thing lost or there. --plant: a flush that is left out.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import shutil
+import sqlite3
 import sys
 import tempfile
 from pathlib import Path
@@ -69,8 +70,12 @@ def run(name, tries=6, plant="", seed=1):
                     Path(path).write_bytes(data)
             vars(case.clock).update(start)
             looked += 1
-            wrong += [f"{name}, call {number}: {line}" for line in check(case, name, before, after, done, "")]
-            if len(wrong) > 10:
+            try:
+                found = check(case, name, before, after, done, "")
+            except (TypeError, OSError, sqlite3.Error) as error:  # of records that are damaged
+                found = [repr(error)]
+            wrong += [f"{name}, call {number}: {line}" for line in found]
+            if len(wrong) > (0 if plant else 10):
                 break
         return looked, wrong
 

@@ -3,10 +3,10 @@
 Steps of 10 ms are split into octaves by the Haar wavelet (4 to 8 kHz, 2 to 4, 1 to 2, and what is below), squared and summed in
 whole numbers, so that the result does not depend on how the sound is cut, nor on the machine. A step is speech where the 50 ms
 that it ends are more than 6 dB above the quietest 50 ms of the last 4 s, its own included, or more than 8 dB in one of the bands,
-where noise is less even; and above -72 dB of full scale. Bands tell weak speech from noise that covers it as a whole: over white noise a vowel's
-end by its low band, a fricative by its high one. Talk that goes on dips by more than 6 dB several times a second; noise that
-begins and stays is taken for speech until it fills the 4 s. Tracking a minimum is Martin's idea: "Noise power spectral density
-estimation based on optimal smoothing and minimum statistics", IEEE Trans. Speech and Audio Processing 9 (2001).
+where noise is less even; and above -72 dB of full scale. Bands tell weak speech from noise that covers it as a whole: over white
+noise a vowel's end by its low band, a fricative by its high one. Talk that goes on dips by more than 6 dB several times a second;
+noise that begins and stays is taken for speech until it fills the 4 s. Tracking a minimum is Martin's idea: "Noise power spectral
+density estimation based on optimal smoothing and minimum statistics", IEEE Trans. Speech and Audio Processing 9 (2001).
 """
 
 import numpy as np

@@ -35,9 +35,9 @@ class Listener:
 
     An utterance goes from the word's start less the pre-roll, or from where there is sound, to the end of speech (endpoint.py),
     to another word, to a gap of more than 0.8 s, or to its longest; it is the beam nearest to where the word came from. Shorter
-    gaps are in it as gaps, with as much on either side as the stages' windows reach into what was lost. Blocks are zeroed once they
-    have been processed. Stop and mute zero the ring and all that the chain holds. A candidate that is rejected is zeroed, in the
-    ring and, as far as it need not unlearn the room, in the chain: at once where a word is accepted that began after it, else
+    gaps are in it as gaps, with as much on either side as the stages' windows reach into what was lost. Blocks are zeroed once
+    they have been processed. Stop and mute zero the ring and all that the chain holds. A candidate that is rejected is zeroed, in
+    the ring and, as far as it need not unlearn the room, in the chain: at once where a word is accepted that began after it, else
     when it can no longer be a word's beginning, a word's length later (`settling`, in samples), or when the utterance is over.
     Used by one thread. InputError: numbers out of range, memory that cannot be locked.
     """

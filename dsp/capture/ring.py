@@ -13,9 +13,9 @@ PIECE = 1_600  # samples of one signal that are handed out at once
 class Ring:
     """The newest `capacity` samples of every signal, each at its place on the capture clock.
 
-    capacity, signals: how many. Holds `start` to `end` of one stretch, in which samples may be missing (`skip`): their places stay
-    empty. Memory is allocated once, locked, and left out of core dumps; only `zero`, `forget` and the turning of the ring forget.
-    InputError: memory that may not be locked.
+    capacity, signals: how many. Holds `start` to `end` of one stretch, in which samples may be missing (`skip`): their places
+    stay empty. Memory is allocated once, locked, and left out of core dumps; only `zero`, `forget` and the turning of the ring
+    forget. InputError: memory that may not be locked.
     """
 
     def __init__(self, capacity: int, signals: int) -> None:

@@ -39,7 +39,8 @@ def steps_over(pieces, index):
         spans = sliding_window_view(levels, SPAN, axis=0).sum(axis=2)
         before = np.full((REMEMBERED - 1, 5), 1 << 60)
         quietest = sliding_window_view(np.concatenate([before, spans]), REMEMBERED, axis=0).min(axis=2)
-        speech[SPAN - 1 :] = ((spans > np.array([4, 6, 6, 6, 6]) * quietest) & (spans > LEAST * np.array([1, 2, 4, 8, 8]))).any(axis=1)
+        stands_out, is_loud = spans > np.array([4, 6, 6, 6, 6]) * quietest, spans > LEAST * np.array([1, 2, 4, 8, 8])
+        speech[SPAN - 1 :] = (stands_out & is_loud).any(axis=1)
     told = iter(speech.tolist())
     return [(end, False if gap else next(told)) for end, gap in zip(ends, is_gap, strict=True)]
 

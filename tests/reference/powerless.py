@@ -2,8 +2,8 @@
 
 A write, a cut and a name (made, moved, removed) is sure to be there from the fsync(2) or fdatasync(2) of its file, or of its
 folder, on; until then it may be there or not, whatever else is, and of a write only the first half may be. That is less than any
-file system with a journal keeps. Folders themselves are taken to be there. Pillai et al., "All File Systems Are Not Created Equal"
-(ALICE), OSDI 2014.
+file system with a journal keeps. Folders themselves are taken to be there. Pillai et al., "All File Systems Are Not Created
+Equal" (ALICE), OSDI 2014.
 """
 
 import random
@@ -22,7 +22,7 @@ _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
 
 def record(command, log):
     """Run a command; its calls as (name, texts, the rest of the arguments split at commas, result), in order."""
-    strace = ["strace", "-f", "-xx", "-s", "4000000", "-e", f"trace={CALLS}", "-e", "signal=none", "-o", log]
+    strace = ["strace", "-f", "--seccomp-bpf", "-xx", "-s", "4000000", "-e", f"trace={CALLS}", "-e", "signal=none", "-o", log]
     subprocess.run([*map(str, strace), *map(str, command)], check=True, timeout=120, stdout=subprocess.DEVNULL)
     found = []
     with open(log) as lines:
@@ -47,7 +47,10 @@ class _File:
 
 @dataclass
 class Disk:
-    """Files beneath one folder. sure: flushed names. pending: (folder, what, name, ...) since; now: names as a process sees them."""
+    """Files beneath one folder.
+
+    sure: flushed names. pending: (folder, what, name, ...) since; now: names as a process sees them.
+    """
 
     root: Path
     files: list = field(default_factory=list)
@@ -141,7 +144,10 @@ class Disk:
         return len(self.pending) + sum(len(file.pending) for file in self.files)
 
     def after(self, chosen):
-        """Path to bytes after the power failed. chosen: of each unsure thing, in a fixed order: 0 lost, 1 there, 2 a half of it."""
+        """Path to bytes after the power failed.
+
+        chosen: of each unsure thing, in a fixed order: 0 lost, 1 there, 2 a half of it.
+        """
         chosen = iter(chosen)
         names = _named(self.sure, [one for one in self.pending if next(chosen)])
         contents = []
@@ -160,7 +166,7 @@ class Disk:
         for n in range(count):
             tries += [[0] * n + [1] + [0] * (count - n - 1), [1] * n + [0] + [1] * (count - n - 1)]
         chance.shuffle(tries)
-        tries = tries[:some] + [[0] * count, [1] * count]
+        tries = [*tries[:some], [0] * count, [1] * count]
         return tries + [[chance.choice((0, 1, 1, 2)) for _ in range(count)] for _ in range(some)]
 
 

@@ -262,7 +262,9 @@ def test_a_rejected_candidate_is_zeroed_a_words_length_later():
     listener.close()
 
 
-@pytest.mark.parametrize(("noise_db", "may_be_cut"), [(None, 0), pytest.param(20, 0.04, marks=long), pytest.param(10, 0.1, marks=long)])
+@pytest.mark.parametrize(
+    ("noise_db", "may_be_cut"), [(None, 0), pytest.param(20, 0.04, marks=long), pytest.param(10, 0.1, marks=long)]
+)
 def test_speech_is_not_taken_for_over_before_it_is(recordings, noise_db, may_be_cut):
     """Read sentences whose own pauses are shorter than the one that ends an utterance: how many end over 0.3 s early.
 

@@ -36,7 +36,7 @@ traced = pytest.mark.skipif(not can_trace(), reason="needs ptrace")
 def test_whatever_its_last_step_was_what_is_there_fits():
     """Every 23rd system call of each operation, beginning at another one each."""
     status, figures = kill("kill_steps.py", "--stride", "1" if os.environ.get("FARFIELD_LONG") else "23")
-    assert (status, figures["wrong"]) == (0, []) and figures["in all"] > 90 and min(figures["kills"].values()) > 3
+    assert (status, figures["wrong"]) == (0, []) and figures["in all"] > 90 and min(figures["kills"].values()) > 2
 
 
 PLANTED = {

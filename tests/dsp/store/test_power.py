@@ -1,4 +1,4 @@
-"""Power that fails while a store keeps, deletes and is set up: whatever of what was not flushed is lost, what is there fits.
+"""Power that fails while a store keeps an utterance: whatever of what was not flushed is lost, what is there fits.
 
 All operations, thousands of states: python tests/power_loss.py.
 """
@@ -25,7 +25,7 @@ def lose(*arguments):
 
 @traced
 def test_whatever_was_not_flushed_what_is_there_fits():
-    status, figures = lose("capture", "delete", "--tries", "1")
+    status, figures = lose("capture", "--tries", "1")
     assert (status, figures["wrong"]) == (0, []) and min(figures["states"].values()) > 30
 
 
