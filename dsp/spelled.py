@@ -85,4 +85,7 @@ class Spelled:
 
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
-        return asdict(self) | {"logit_slots": list(self.logit_slots), "spellings": [list(spelling) for spelling in self.spellings]}
+        return asdict(self) | {
+            "logit_slots": list(self.logit_slots),
+            "spellings": [list(spelling) for spelling in self.spellings],
+        }

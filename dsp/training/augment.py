@@ -116,7 +116,9 @@ def knocks(frames: int, random: np.random.Generator) -> Sound:
             length = len(t) / RATE + 1e-9
             pitch = stretch * np.clip(hertz[0], 200, 1_500) * (1 + 0.3 * np.sin(np.pi * t / length))
             turns = np.cumsum(pitch) / RATE
-            event = sum(np.sin(2 * np.pi * n * turns) / n ** random.uniform(0.3, 1.5) for n in range(1, 12) if n * pitch.max() < RATE / 2)
+            event = sum(
+                np.sin(2 * np.pi * n * turns) / n ** random.uniform(0.3, 1.5) for n in range(1, 12) if n * pitch.max() < RATE / 2
+            )
             event = event * np.sin(np.pi * np.minimum(1, t / length)) ** 0.5
         made[int(at * RATE) : int(at * RATE) + len(t)] += random.uniform(0.5, 1) * event / (np.abs(event).max(initial=0) + 1e-9)
         at += apart if in_time else 0.03 + float(random.exponential(apart))

@@ -22,7 +22,7 @@ from farfield.training import network as design
 from farfield.training.files import Ends, Pool, Seen
 from farfield.training.neighbours import PHONES
 from farfield.training.network import LISTENER, Network
-from farfield.training.segments import FRAMES, NO_WORD, WINDOWS, features
+from farfield.training.segments import FRAMES, NO_WORD, features
 
 POSITIVES, NEGATIVES, NEAR = 72, 96, 24  # segments in a batch: with a word, without, with what only sounds like one
 TOLD = 64  # segments in a batch of those whose phones are known

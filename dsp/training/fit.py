@@ -21,7 +21,7 @@ from farfield.training.files import Kind, Pool, Progress
 from farfield.training.network import LISTENER, SECOND_LOOK, SHORT_SPELLER, SPELLER, Network
 
 ROUND = 250  # optimiser steps
-LOOKS = 4  # that read a spelling together: their mean is mistaken less often than any of them
+LOOKS = 3  # that read a spelling together: their mean is mistaken less often than any of them
 PHONE_KINDS = ("phones", "sounds")  # of networks that tell phones apart
 _WEIGHT_DECAY = 1e-2
 

@@ -98,7 +98,9 @@ def test_several_looks_count_by_their_mean(seed, frames):
 
 def test_each_of_several_looks_is_heard():
     """Planted: with a look left out the probability is another for most."""
-    looks = [(Afresh(of_two(seed)), Afresh(replace(of_two(seed), spelled=model(0).spelled)), wandering(seed, 90)) for seed in range(20)]
+    looks = [
+        (Afresh(of_two(seed)), Afresh(replace(of_two(seed), spelled=model(0).spelled)), wandering(seed, 90)) for seed in range(20)
+    ]
     assert sum(both.p(features) != one.p(features) for both, one, features in looks) > 10
 
 

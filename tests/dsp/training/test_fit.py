@@ -40,7 +40,12 @@ def killed_after(times):
     return done
 
 
-TASKS = [LISTENER, fit.Task(1), *(fit.Task(part, kind) for kind in ("look", *fit.PHONE_KINDS) for part in (None, 1)), fit.Task(1, "look", 2)]
+TASKS = [
+    LISTENER,
+    fit.Task(1),
+    *(fit.Task(part, kind) for kind in ("look", *fit.PHONE_KINDS) for part in (None, 1)),
+    fit.Task(1, "look", 2),
+]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -77,7 +82,9 @@ def test_all_is_fitted_and_told(tiny, tmp_path, known):
     telling = {"phones": design.SPELLER, "sounds": design.SHORT_SPELLER} if known else {}
     kinds |= {kind: (shape, batches.PHONE_OUTPUTS) for kind, shape in telling.items()}
     more = range(1, fit.LOOKS if known else 1)
-    tasks = [fit.Task(part, kind) for part in (0, None) for kind in kinds] + [fit.Task(p, "look", n) for p in (0, None) for n in more]
+    tasks = [fit.Task(part, kind) for part in (0, None) for kind in kinds] + [
+        fit.Task(p, "look", n) for p in (0, None) for n in more
+    ]
     assert sorted(tmp_path.glob("*.pt")) == sorted(task.file(tmp_path) for task in tasks)
     assert told[-1] == ("fit", *[sum(task.course(4).rounds for task in tasks)] * 2)
     for task in tasks:
