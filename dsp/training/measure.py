@@ -32,6 +32,7 @@ _LOOK_WINDOWS = (3, 5)
 _THRESHOLDS = np.round([*np.arange(0.02, 0.98, 0.01), *np.arange(0.98, 0.9975, 0.0025)], 4)
 _OPENING = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # a listener's thresholds
 _LOOK_THRESHOLDS = np.arange(3, 256) / 256  # all that eight bits can exceed
+_PROMPT_S = 0.25  # after a word's end
 Features = NDArray[np.uint16]
 
 
@@ -75,6 +76,11 @@ class Figures:
     @property
     def miss(self) -> float:
         return sum(self.missed.values()) / max(1, sum(self.asked.values()))
+
+    @property
+    def tardy(self) -> bool:
+        """Whether more than one hit in twenty comes later than _PROMPT_S after the word."""
+        return bool(self.late) and float(np.percentile(self.late, 95)) > _PROMPT_S * RATE
 
 
 @dataclass(frozen=True)
@@ -209,7 +215,7 @@ def _decisions(scores: Scores, looks: Looks | None, model: Model, setting: Setti
 
 
 def choose(variants: Sequence[Sequence[Scored]], model: Model, wakes_per_hour: float) -> tuple[Setting, Figures]:
-    """The setting that misses least at no more wakes an hour than asked for, and the figures there.
+    """The setting that misses least at no more wakes an hour than asked for and decides in time, and the figures there.
 
     variants: for each of the models' variants the scores of all parts. Where no threshold keeps to the rate, the one that
     wakes least is taken.
@@ -235,7 +241,7 @@ def _deciding(setting: Setting) -> tuple[NDArray[np.float64], Callable[[float], 
 
 
 def _least(tried: Iterable[tuple[Sequence[Scored], Setting]], model: Model, wakes_per_hour: float) -> tuple[Setting, Figures]:
-    best: tuple[tuple[bool, float, float], Setting, Figures] | None = None
+    best: tuple[tuple[bool, bool, float, float], Setting, Figures] | None = None
     for of, setting in tried:
         most = wakes_per_hour * sum(part.on.hours for part in of)
         thresholds, at = _deciding(setting)
@@ -249,7 +255,7 @@ def _least(tried: Iterable[tuple[Sequence[Scored], Setting]], model: Model, wake
         chosen = at(float(thresholds[low]))
         found = figures(of, model, chosen)
         over = found.woken > most
-        rank = (over, found.woken if over else found.miss, -found.woken if over else found.woken)
+        rank = (over, found.tardy, found.woken if over else found.miss, -found.woken if over else found.woken)
         if best is None or rank < best[0]:
             best = (rank, chosen, found)
     assert best is not None

@@ -98,6 +98,21 @@ def test_the_setting_that_misses_least_without_waking():
     assert (found.miss, found.woken, found.hours) == (0, 1, 2.0), "one threshold for all parts"
 
 
+def test_a_setting_that_decides_late_is_taken_only_where_no_other_keeps_to_the_rate():
+    """One variant never misses and decides 300 ms after the word; the other is prompt and misses one of two."""
+    model, part = heard(0.8, 0.2)
+    word = part.on.words[0]
+    late = replace(word, end=measure.figures([part], model, measure.Setting(0, 3, 0.5)).late[0] + word.end - 3 * RATE // 10)
+    prompt = replace(word, end=late.end + RATE // 5)
+    deaf = np.zeros_like(part.words[0])
+    tardy = measure.Scored(replace(part.on, words=[late, late]), [part.words[0]] * 2, part.others)
+    quick = measure.Scored(replace(part.on, words=[prompt, prompt]), [part.words[0], deaf], part.others)
+    setting, found = measure.choose([[tardy], [quick]], model, 0.0)
+    assert setting.variant == 1 and found.miss == 0.5 and max(found.late) <= RATE // 4
+    setting, found = measure.choose([[tardy]], model, 0.0)
+    assert found.miss == 0 and min(found.late) > RATE // 4
+
+
 def test_a_second_look_lets_the_threshold_be_lower():
     """The word reaches 0.6 and other speech 0.8; the look tells them apart by 0.7 to 0.3."""
     model, part = heard(0.6, 0.8)
