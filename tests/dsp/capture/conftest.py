@@ -85,14 +85,15 @@ class Listening:
 
 @contextmanager
 def _listening(shape, *arguments, seconds=20, faults="none", before=(), frames=160, pace=1, sound=None):
-    """pace: how much faster than real time the board's clock runs. sound: what it hears, else so many marked seconds."""
+    """pace: how much faster than real time the board's clocks run. sound: what it hears, else so many marked seconds."""
     sound = marked.sound(seconds, *shape) if sound is None else sound
+    fast_ppm = 1e6 * (pace - 1)
 
     def chunks():
         return (sound[at : at + 1_000] for at in range(0, len(sound), 1_000))
 
     with (
-        SimulatedBoard(chunks, *shape, frames=frames, faults=Faults(clock_ppm=1e6 * (pace - 1))) as board,
+        SimulatedBoard(chunks, *shape, frames=frames, faults=Faults(clock_ppm=fast_ppm, tick_ppm=fast_ppm)) as board,
         _driven("--serial", board.port, *arguments, faults=faults, before=before) as run,
     ):
         run.board = board
