@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from farfield import geometry, kernels
 from farfield.block import Block, Frame
-from farfield.cancel import cancel
+from farfield.cancel import MEMORY_S, cancel
 from farfield.direction import Direction, estimate
 from farfield.errors import InputError
 from farfield.health import SECOND, Fault, Health
@@ -73,7 +73,7 @@ class Frontend:
                 late = profile.reference_late_ms * RATE // 1000
                 self._aligner = kernels.Aligner(self.microphones, self.references, late_samples=late)
             tail = profile.tail_ms * RATE // 1000
-            self._echo = kernels.EchoCanceller(self.microphones, self.references, tail_samples=tail)
+            self._echo = kernels.EchoCanceller(self.microphones, self.references, tail_samples=tail, memory_s=MEMORY_S)
         suppresses_echo = profile.suppress_echo and self._echo is not None
         if suppresses_echo or (profile.suppress_noise and stages != "beam"):
             self._suppressor = kernels.Suppressor(

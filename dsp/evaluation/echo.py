@@ -10,7 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from farfield import kernels
-from farfield.cancel import cancel
+from farfield.cancel import MEMORY_S, cancel
 from farfield.errors import InputError
 from farfield.evaluation import aecmos, speex
 from farfield.evaluation.least_squares import bound_db
@@ -115,7 +115,7 @@ def ours(recording: Recording, tail: int, align: bool = True, noise: bool = Fals
     align: whether the aligner goes before them, as in the chain; without it nothing is found. noise: whether the suppressor
     takes stationary noise away too.
     """
-    canceller = kernels.EchoCanceller(1, recording.ref.shape[1], tail_samples=tail)
+    canceller = kernels.EchoCanceller(1, recording.ref.shape[1], tail_samples=tail, memory_s=MEMORY_S)
     suppressor = kernels.Suppressor(1, noise=noise, late_samples=canceller.delay_samples)
     aligner = kernels.Aligner(1, recording.ref.shape[1]) if align else None
     late = canceller.delay_samples + (0 if aligner is None else aligner.delay_samples)
