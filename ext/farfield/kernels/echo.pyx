@@ -5,7 +5,7 @@ With hop B, FFT size 2 B, P partitions of B taps, R references; everything per b
     X[p,r]  = FFT of reference r, the 2 B samples that end p hops ago                     shared by all microphones
     e       = y - last B of IFFT(sum_p,r X W)                                             overlap-save; E = FFT(0..0, e)
     T       = sum_m 2 |G[m]|^2 (sum_p,r |X|^2 C)[k - m]                                   variance of the echo that is left
-    N       = s N + (1 - s) max(2 N / (T + 2 N), 1/5)  M(|E|^2) + floor                   observation noise
+    N       = s N + (1 - s) max(2 N / (T + 2 N), 1/10)  M(|E|^2) + floor                   observation noise
     D       = T + 2 N                                                                     innovation variance
     W      += C X* E / D                                                                  Kalman gain C X* / D
     C       = a^2 (C - C^2 |X|^2 / (2 D)) + (1 - a^2) V + floor                           state covariance, diagonal
