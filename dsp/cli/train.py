@@ -37,6 +37,9 @@ _NEAR_MISSES = 220  # found in the lexicon for a word
 @click.option("--rounds", type=click.IntRange(4, 500), default=24, show_default=True, help="Rounds of 250 optimiser steps.")
 @click.option("--others", type=click.IntRange(500, 10**6), default=45_000, show_default=True, help="Segments without a word.")
 @click.option("--segments", type=click.IntRange(500, 10**6), default=8_000, show_default=True, help="Segments with each word.")
+@click.option("--fa-per-hour", type=click.FloatRange(0, min_open=True), default=0.1, show_default=True, metavar="X",
+              help="False accepts an hour for which thresholds are chosen, where somebody speaks a fifth of the time. A run that "
+                   "differs in this alone takes up the same --work folder.")  # fmt: skip
 @click.option("--licence", default="", help="Licence of the models, for their cards.")
 @click.option("--source", "sources", multiple=True, metavar="TEXT", help="Where clips come from, and their licence; repeatable.")
 @click.option("-o", "--output", required=True, type=_path, metavar="MODEL.safetensors|DIR",
@@ -53,6 +56,7 @@ def train(
     rounds: int,
     others: int,
     segments: int,
+    fa_per_hour: float,
     licence: str,
     sources: tuple[str, ...],
     output: Path,
@@ -90,7 +94,7 @@ def train(
         Phrase(word, own(positives, number), _near_misses(word, own(near, number), seed) if tts else ())
         for number, word in enumerate(words)
     )
-    recipe = Recipe(phrases, negatives, noise, tts, seed, rounds, others, segments)
+    recipe = Recipe(phrases, negatives, noise, tts, seed, rounds, others, segments, fa_per_hour)
     notes = {
         "licence": licence or "not stated",
         "training_data": list(sources) or ["not stated"],
@@ -118,7 +122,8 @@ def _command(recipe: "Recipe", near: tuple[Path, ...]) -> str:
     given = [("--positives", folder) for phrase in recipe.phrases for folder in phrase.positives]
     given += [("--negatives", folder) for folder in recipe.negatives] + [("--noise", folder) for folder in recipe.noise]
     given += [("--near", file) for file in near]
-    counts = [("--seed", recipe.seed), ("--rounds", recipe.rounds), ("--others", recipe.others), ("--segments", recipe.words)]
+    counts = [("--seed", recipe.seed), ("--rounds", recipe.rounds), ("--others", recipe.others), ("--segments", recipe.words),
+              ("--fa-per-hour", recipe.fa_per_hour)]  # fmt: skip
     paths = [part for option, path in given for part in (option, "/".join(path.resolve().parts[-2:]))]
     numbers = [str(part) for pair in counts for part in pair]
     return shlex.join(["farfield", "train", *words, *paths, *(["--tts"] if recipe.tts else []), *numbers])

@@ -26,8 +26,6 @@ from farfield.training.material import PARTS, Collection, Phrase, collect
 from farfield.training.neighbours import spellings
 from farfield.training.network import Network, weight_count
 
-WAKES_PER_HOUR = 0.1
-"""What thresholds are chosen for, where somebody speaks a fifth of the time."""
 _ALONE_PER_HOUR = 0.5  # for a listener without its second look, which at the rate above would miss too much
 STRICTER = (0.0, 3.0)
 """Taken off the logits in turn, so that the scores' 8 bits resolve what lies around the threshold."""
@@ -42,6 +40,8 @@ class Recipe:
     """What to train and how much of it.
 
     tts: synthetic voices speak too. others, words: segments without a word, and with each. rounds: of the listener.
+    fa_per_hour: false accepts for which thresholds are chosen, where somebody speaks a fifth of the time; what is fitted does
+    not depend on it.
     """
 
     phrases: tuple[Phrase, ...]
@@ -52,6 +52,7 @@ class Recipe:
     rounds: int = 24
     others: int = 45_000
     words: int = 8_000
+    fa_per_hour: float = 0.1
 
     @property
     def segments(self) -> Counts:
@@ -173,20 +174,20 @@ def finish(
         [measure.scored(listener(part, stricter, draft, {}), heard[part]) for part in range(PARTS)] for stricter in STRICTER
     ]
     plain = listener(None, 0.0, draft, {})
-    alone, alone_found = measure.choose(variants, plain, WAKES_PER_HOUR)
+    alone, alone_found = measure.choose(variants, plain, recipe.fa_per_hour)
     kinds = sorted({_LAXEST, alone.variant})
     of = [scores for reading in readings for scores in zip(*(
         measure.looked([variants[kind][part] for kind in kinds], replace(plain, second_look=look(part, reading, 0.5, {})))
         for part in range(PARTS)
     ), strict=True)]  # fmt: skip
-    both, both_found = measure.choose_look(of, plain, WAKES_PER_HOUR)
+    both, both_found = measure.choose_look(of, plain, recipe.fa_per_hour)
     reading = readings[both.variant // len(kinds)]
     helps = both_found.miss < alone_found.miss
     variant = kinds[both.variant % len(kinds)] if helps else alone.variant
     # By itself the listener is this one, not the one that would be better by itself.
     alone, alone_found = measure.choose([variants[variant]], plain, _ALONE_PER_HOUR)
 
-    common = {"made_by": f"farfield {__version__}", "recipe": recipe.described(), **notes}
+    common = {"made_by": f"farfield {__version__}", "recipe": recipe.described() | {"fa_per_hour": recipe.fa_per_hour}, **notes}
     card = common | {
         "weights": weight_count(load_network(work, Task(None), words).of_word(number)),
         "clips": _counted(recipe, material, number),
