@@ -15,6 +15,7 @@ import soxr
 import farfield
 from farfield.cli import cli, main
 from farfield.hil import demo_room, load_room
+from reference.patience import PATIENCE_S
 
 ROOM = demo_room()
 MICS, REF = str(ROOM / "mics.flac"), str(ROOM / "ref.flac")
@@ -373,7 +374,7 @@ def test_every_command_explains_itself(run, path):
 
 def test_a_reader_that_leaves_early_hears_no_complaint(alone):
     command = f"{sys.executable} -m farfield.cli detect {' '.join([str(alone)] * 3)} --json | true; exit ${{PIPESTATUS[0]}}"
-    left = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    left = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=PATIENCE_S)
     assert (left.returncode, left.stderr) == (1, "")  # not everything that was found could be said
 
 

@@ -14,6 +14,7 @@ from farfield import Block, Chain, load_model, load_profile
 from farfield.source import SoundFile
 from reference import marked, trace
 from reference.keeping import make_store
+from reference.patience import PATIENCE_S
 from reference.unchanged import state
 
 RATE = 16_000
@@ -49,7 +50,7 @@ def listened(listening, layout, tmp_path, seconds, pace, *arguments, faults="non
                    frames=frames, sound=sound, before=trace.command(folder)) as run:  # fmt: skip
         run.until('"state": "listening"')
         shared = [line for line in run.maps() if line.split()[1][1::2] == "ws"]  # writable, and shared
-        assert run.board.finished.wait(timeout=60 + seconds / pace)
+        assert run.board.finished.wait(timeout=PATIENCE_S + seconds / pace)
         run.send(signal.SIGTERM)
         run.until('"state": "stopped"')
         end = json.loads(run.until('"type": "end"'))
