@@ -138,11 +138,12 @@ def test_a_word_while_the_program_plays_a_file(card, opening, tmp_path):
         )  # fmt: skip
         assert listening.until("listening")["references"] == 1
         speaker.begin()
-        assert listening.until("heard")["word"] == "alexa"
+        heard = listening.until("heard")
         end, status = listening.end(signal.SIGTERM)
-    assert status == 0 and end["missing_samples"] == 0
+    assert (heard["word"], status, end["missing_samples"]) == ("alexa", 0, 0)
     assert {"reference_missing_samples", "reference_restarts", "reference_offset_samples"} <= end.keys()
-    assert end["reference_restarts"] >= 1 and end["reference_missing_samples"] < RATE, "the player takes a moment to begin"
+    missing = end["reference_missing_samples"]
+    assert end["reference_restarts"] >= 1 and missing < max(RATE, heard["start"]), "the player takes a moment to begin"
 
 
 def test_a_word_with_a_second_device_for_the_reference(card, opening):

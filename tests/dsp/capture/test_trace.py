@@ -138,8 +138,12 @@ def test_the_mishap_of_2018(listening, layout, tmp_path, fault):
     store, _ = make_store(tmp_path / "store", consents=("store", "review", "train", "false-wake"), sample_share=1.0)
     before = state(tmp_path / "store")
     seconds = len(talk) / RATE
-    given, end = listened(listening, layout, tmp_path, seconds, 3, "--model", "alexa", "--store", tmp_path / "store",
-                          faults=fault, sound=talk)  # fmt: skip
+    for pace in (3, 2, 1):  # what a busy machine did not hear proves nothing: again, and slower
+        (tmp_path / str(pace)).mkdir()
+        given, end = listened(listening, layout, tmp_path / str(pace), seconds, pace, "--model", "alexa", "--store",
+                              tmp_path / "store", faults=fault, sound=talk)  # fmt: skip
+        if end["seconds"] > 0.95 * seconds:
+            break
     assert end["seconds"] > 0.95 * seconds, end
     changed = state(tmp_path / "store") != before
     wrong, elsewhere = findings(given, seconds), given.amount(besides=STDOUT)
