@@ -20,8 +20,8 @@ from farfield.profile import RATE
 from farfield.training import augment
 from farfield.training import network as design
 from farfield.training.files import Ends, Pool, Seen
-from farfield.training.neighbours import PHONES
 from farfield.training.network import LISTENER, Network
+from farfield.training.pronunciation import PHONES
 from farfield.training.segments import FRAMES, NO_WORD, features
 
 POSITIVES, NEGATIVES, NEAR = 72, 96, 24  # segments in a batch: with a word, without, with what only sounds like one

@@ -34,10 +34,10 @@ def outcome(heard):
 
 
 def undisturbed(play):
-    """The first of five passes in which nothing was lost, else the last: in real time, a busy machine may lose something."""
+    """The first of five passes in which nothing was lost or ran dry, as it may on a busy machine; or the last."""
     for _ in range(5):
         heard = play()
-        if heard.books.lost == 0:
+        if not heard.books.lost and not any("ran dry" in told for told in heard.books.unexplained):
             break
     return heard
 
