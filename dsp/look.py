@@ -55,8 +55,7 @@ class Afresh:
 
     def _both(self, steps: int) -> float:
         assert self._spelled is not None
-        logits = self._scorer.slot(self._spelled.phone_slot)
-        path = self._spelling.process(logits[len(logits) - min(steps, len(logits)) :])
+        path = self._spelled.path(self._spelling, self._scorer, steps)
         if path is None:
             return 0.0
         index = self._spelled.index(self._spelled.logit(self._scorer), path)

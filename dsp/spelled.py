@@ -9,9 +9,9 @@ from typing import Any
 
 from farfield import kernels
 
-_MOST_LOGITS = 16
+_MOST_SLOTS = 16
+_SLOTS = ("logit_slots", "phone_slots")
 _LIMITS = {
-    "phone_slot": (1, 1_000),
     "within": (1, 1_000),
     "of_logit": (0, 1 << 20),
     "of_phones": (0, 1 << 20),
@@ -24,14 +24,14 @@ class Spelled:
     """How a network with outputs for its word and outputs for phones is read.
 
     logit_slots: each holds the word's logits of the newest steps, int8, of which the largest counts; q is the sum of those.
-    phone_slot: holds every step's phone logits, the last of them the blank's. spellings: the word's phones, one row for each
-    way of saying it. within: in how many of the last steps the last phone may be reached. With s the spellings' score
-    (`kernels.Spelling`), what is looked up in the network's last table is (of_logit * q + of_phones * s + offset) >> 8, held
-    within int8.
+    phone_slots: each holds every step's phone logits, the last of them the blank's. spellings: the word's phones, one row for
+    each way of saying it. within: in how many of the last steps the last phone may be reached. With s the sum of the spellings'
+    scores by each of them (`kernels.Spelling`), what is looked up in the network's last table is
+    (of_logit * q + of_phones * s + offset) >> 8, held within int8.
     """
 
     logit_slots: Sequence[int]
-    phone_slot: int
+    phone_slots: Sequence[int]
     spellings: Sequence[Sequence[int]]
     within: int
     of_logit: int
@@ -41,17 +41,18 @@ class Spelled:
     @classmethod
     def read(cls, given: Any, network: Mapping[str, Any]) -> "Spelled":
         """From a model file's JSON values, checked against its network; TypeError or ValueError that names the field."""
-        fields = ("logit_slots", *_LIMITS, "spellings")
+        fields = (*_SLOTS, *_LIMITS, "spellings")
         if not isinstance(given, Mapping) or set(given) != set(fields):
             raise ValueError(f"spelling: got {str(given)[:80]}, wanted an object of {', '.join(fields)}")
         for name, (low, high) in _LIMITS.items():
             value = given[name]
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"spelling.{name}: got {str(value)[:80]}, wanted a whole number from {low} to {high}")
-        slots = given["logit_slots"]
-        whole = isinstance(slots, Sequence) and all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in slots)
-        if isinstance(slots, str) or not whole or not 1 <= len(slots) <= _MOST_LOGITS:
-            raise ValueError(f"spelling.logit_slots: got {str(slots)[:80]}, wanted 1 to {_MOST_LOGITS} whole numbers from 1")
+        for name in _SLOTS:
+            slots = given[name]
+            whole = isinstance(slots, Sequence) and all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in slots)
+            if isinstance(slots, str) or not whole or not 1 <= len(slots) <= _MOST_SLOTS:
+                raise ValueError(f"spelling.{name}: got {str(slots)[:80]}, wanted 1 to {_MOST_SLOTS} whole numbers from 1")
         made = cls(**given)
         made.check(network)
         return made
@@ -59,13 +60,16 @@ class Spelled:
     def check(self, network: Mapping[str, Any]) -> None:
         """ValueError or TypeError where the network has no such slots, or its last layer is no table of one channel."""
         slots = network["slots"]
-        for name, used in (("phone_slot", [self.phone_slot]), ("logit_slots", self.logit_slots)):
-            for slot in used:
+        for name in _SLOTS:
+            for slot in getattr(self, name):
                 if slot >= len(slots):
                     raise ValueError(f"spelling.{name}: got {slot}, wanted less than {len(slots)}, the slots")
         for slot in self.logit_slots:
             if slots[slot]["channels"] != 1:
                 raise ValueError(f"spelling.logit_slots: got one of {slots[slot]['channels']} channels, wanted 1")
+        widths = {slots[slot]["channels"] for slot in self.phone_slots}
+        if len(widths) > 1:
+            raise ValueError(f"spelling.phone_slots: got {sorted(widths)} channels, wanted as many in each")
         last = network["layers"][-1]
         if last["kind"] != "table" or len(last["table"]) != 1:
             raise ValueError("spelling: the network's last layer is no table, wanted one of a single channel")
@@ -73,7 +77,13 @@ class Spelled:
 
     def kernel(self, network: Mapping[str, Any]) -> kernels.Spelling:
         """What finds the best path."""
-        return kernels.Spelling(self.spellings, network["slots"][self.phone_slot]["channels"], self.within)
+        return kernels.Spelling(self.spellings, network["slots"][self.phone_slots[0]]["channels"], self.within)
+
+    def path(self, kernel: kernels.Spelling, scorer: kernels.Scorer, steps: int) -> int | None:
+        """The sum of the best paths' scores after a stretch of so many steps; None where no path fits into them."""
+        logits = (scorer.slot(slot) for slot in self.phone_slots)
+        paths = [kernel.process(told[len(told) - min(steps, len(told)) :]) for told in logits]
+        return None if None in paths else sum(paths)
 
     def logit(self, scorer: kernels.Scorer) -> int:
         """The sum of the networks' largest logits after a stretch."""
@@ -86,6 +96,6 @@ class Spelled:
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
         return asdict(self) | {
-            "logit_slots": list(self.logit_slots),
+            **{name: list(getattr(self, name)) for name in _SLOTS},
             "spellings": [list(spelling) for spelling in self.spellings],
         }

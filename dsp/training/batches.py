@@ -7,7 +7,6 @@ tell phones apart, of everybody whose words are known.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
@@ -17,12 +16,11 @@ from torch.nn import functional
 
 from farfield.look import LOOK_FRAMES
 from farfield.profile import RATE
-from farfield.training import augment
-from farfield.training import network as design
 from farfield.training.files import Ends, Pool, Seen
+from farfield.training.hearing import elsewhere, knock, mask, warped
 from farfield.training.network import LISTENER, Network
 from farfield.training.pronunciation import PHONES
-from farfield.training.segments import FRAMES, NO_WORD, features
+from farfield.training.segments import NO_WORD
 
 POSITIVES, NEGATIVES, NEAR = 72, 96, 24  # segments in a batch: with a word, without, with what only sounds like one
 TOLD = 64  # segments in a batch of those whose phones are known
@@ -31,15 +29,11 @@ _UNCERTAIN_S = (-0.12, 0.75)  # around it: where a step may say either
 _NEGATIVE_WEIGHT = (4.0, 25.0)  # against the word's, ramped
 _HARD_SHARE = (0.5, 0.05)  # of the steps that should say no, ramped alike
 _SCORED_AT_ONCE = 256  # segments
-_WAVE = 25  # frames over which a tempo holds
 LOOK_STEPS = 2  # of a look's last ones of which one must say yes
 _LOOK_SHORT = 0.3  # of the batches hear less than LOOK_FRAMES, as at the start of a stream
 _LOOK_SHORTEST = 60  # frames
 _LOOK_HARDEST = 0.05  # of the segments without the word
 _LOOK_HARD = 0.3  # of them, for half of what looks widely
-_KNOCKED = 0.35  # of the segments that a wide look hears
-_KNOCKS = 1000  # of different kinds
-_SETTLED = 40  # frames, until the front end knows the noise
 _LOOK_NEAREST = 0.5  # of those with what only sounds like it
 _LOOK_NEAR = 0.1  # of the segments without the word in a batch
 _LOOK_WEIGHT = 2.0  # of one of them, against one of the word
@@ -95,7 +89,7 @@ class PhoneBatches:
     def loss(self, net: Network, ramped: float, random: np.random.Generator) -> Tensor:
         """Of a fresh batch; nothing is ramped."""
         seen, phones = self._pool.take(random.integers(0, len(self._pool), TOLD))
-        _mask(seen, random)
+        mask(seen, random)
         logits = net(warped(seen, np.full(len(seen), seen.shape[1] - 1), random), True)
         said = torch.from_numpy((phones != NO_WORD).sum(1))
         steps = torch.full((len(seen),), logits.shape[2])
@@ -107,12 +101,14 @@ class LookBatches:
     """What a second look hears: words that have just ended, and the places at which its listener came nearest to waking.
 
     widely: some of them under knocks and barks, and half of the places from where it did not come as near, for a listener knows
-    what it has learnt by heart. A look that has learnt so is mistaken in other places than one that has not.
+    what it has learnt by heart. elsewhere: besides, each heard in another place than before (`hearing.elsewhere`). Looks that
+    have learnt differently are mistaken in different places.
     """
 
-    def __init__(self, pools: Pools, listener: Network, widely: bool = False) -> None:
+    def __init__(self, pools: Pools, listener: Network, widely: bool = False, elsewhere: bool = False) -> None:
         self._words = pools.words
         self._widely = widely
+        self._elsewhere = elsewhere
         of = [*pools.words, pools.others]
         found = [highest(listener, pool) for pool in of]
         words = range(len(pools.words))
@@ -155,9 +151,11 @@ class LookBatches:
         seen = _up_to(np.concatenate(taken), np.concatenate(stops))
         if random.random() < _LOOK_SHORT:
             seen = seen[:, -int(random.integers(_LOOK_SHORTEST, LOOK_FRAMES + 1)) :]
-        _mask(seen, random)
+        mask(seen, random)
         if self._widely:
-            _knock(seen, random)
+            knock(seen, random)
+        if self._elsewhere:
+            elsewhere(seen, random)
         logits = net(warped(seen, np.full(len(seen), seen.shape[1] - 1), random), True)[:, :, -LOOK_STEPS:]
         own = np.arange(len(self._words))[:, None] == np.array(word)
         yes = own & np.array(said)
@@ -222,7 +220,7 @@ def batch_loss(net: Network, batch: Batch, ramped: float, random: np.random.Gene
     """Of the words' steps and of the others, most of all the hardest."""
     offset = int(random.integers(0, net.shape.stride))  # of the steps against the segments
     seen, ends = batch.seen[:, offset:], np.where(batch.ends == NO_WORD, NO_WORD, batch.ends - 160 * offset)
-    _mask(seen, random)
+    mask(seen, random)
     pivots = np.where(ends == NO_WORD, random.integers(0, seen.shape[1], len(ends)), ends // 160)
     logits = net(warped(seen, np.minimum(pivots, seen.shape[1] - 1), random))
     wanted, counts = targets(ends, batch.word, net.shape.field, logits.shape)
@@ -233,63 +231,6 @@ def batch_loss(net: Network, batch: Batch, ramped: float, random: np.random.Gene
     share = _HARD_SHARE[0] + (_HARD_SHARE[1] - _HARD_SHARE[0]) * ramped
     hardest = torch.topk(others.flatten(), int(others[0].numel() * share)).values.mean()
     return on_word + weight * (0.3 * hardest + 0.7 * others.mean())
-
-
-def _mask(seen: Seen, random: np.random.Generator) -> None:
-    """Takes a few neighbouring channels out of most segments, and a few frames out of half (Park et al., "SpecAugment", 2019)."""
-    for one in np.flatnonzero(random.random(len(seen)) < 0.7):
-        lowest = int(random.integers(0, design.FEATURES - 1))
-        seen[one, :, lowest : lowest + int(random.integers(1, 8))] = 0
-    for one in np.flatnonzero(random.random(len(seen)) < 0.5):
-        first = int(random.integers(0, seen.shape[1] - 1))
-        seen[one, first : first + int(random.integers(1, 6))] = 0
-
-
-@cache
-def _knocks() -> Seen:
-    """What the front end makes of short sounds in near silence: uint8 (_KNOCKS, WINDOWS, 40)."""
-    random = np.random.default_rng(0)
-    heard = []
-    for _ in range(_KNOCKS):
-        sound = 0.5 * augment.knocks(FRAMES, random) + 1e-4 * random.standard_normal(FRAMES).astype(np.float32)
-        heard.append(features(augment.to_int16(sound)))
-    return np.stack(heard)
-
-
-def _knock(seen: Seen, random: np.random.Generator) -> None:
-    """Lays short sounds over a third of the segments.
-
-    Features are logarithms, and the front end's gain follows slowly: the louder of the two is heard, nearly.
-    """
-    for one in np.flatnonzero(random.random(len(seen)) < _KNOCKED):
-        settled = _knocks()[random.integers(_KNOCKS), _SETTLED:]
-        sound = np.roll(settled, int(random.integers(len(settled))), 0)[: seen.shape[1]]
-        softer = np.uint8(random.integers(0, 100))  # 28 steps are 10 dB
-        np.maximum(seen[one, : len(sound)], np.maximum(sound, softer) - softer, out=seen[one, : len(sound)])
-
-
-def warped(seen: Seen, pivots: NDArray[np.int64], random: np.random.Generator) -> Tensor:
-    """Half of the segments said otherwise: at a tempo that wavers, around a frame of each that stays, by another throat.
-
-    Channels are moved up or down in proportion (after Jaitly, Hinton, "Vocal tract length perturbation", 2013). pivots:
-    frames. Returns features as float32, whole numbers.
-    """
-    batch, frames, channels = seen.shape
-    which = np.flatnonzero(random.random(batch) < 0.5)
-    count = len(which)
-    wavering = np.repeat(random.normal(1.0, 0.1, (count, -(-frames // _WAVE))), _WAVE, 1)[:, :frames]
-    at = np.cumsum(wavering * random.uniform(0.85, 1.18, (count, 1)), 1)
-    at += (pivots[which] - at[np.arange(count), pivots[which]])[:, None]
-    throat = np.arange(channels) * random.uniform(0.88, 1.14, (count, 1))
-    grid = np.empty((count, frames, channels, 2), np.float32)
-    grid[..., 0] = (2 * throat / (channels - 1) - 1)[:, None, :]
-    grid[..., 1] = (2 * at / (frames - 1) - 1)[:, :, None]
-    made = torch.from_numpy(seen).float()
-    moved = functional.grid_sample(
-        made[which][:, None], torch.from_numpy(grid), mode="bilinear", padding_mode="zeros", align_corners=True
-    )
-    made[which] = torch.round(moved[:, 0])
-    return made
 
 
 def targets(ends: Ends, word: NDArray[np.int64], frames: int, shape: Sequence[int]) -> tuple[Tensor, Tensor]:

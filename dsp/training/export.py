@@ -39,31 +39,31 @@ def to_model(
 
 def to_spelled_model(
     networks: Sequence[Network],
-    phones: Network,
+    phones: Sequence[Network],
     spellings: Sequence[Sequence[int]],
     *,
     word: str,
     detector: Mapping[str, Any],
     card: Mapping[str, Any],
 ) -> Model:
-    """The int8 model of second looks and of a network that tells phones apart, side by side; and how all are read.
+    """The int8 model of second looks and of networks that tell phones apart, side by side; and how all are read.
 
     spellings: the word's phones as numbers of pronunciation.PHONES. detector: as of `to_model`; its smoothing_steps say of how
     many of each look's last logits the largest counts.
     """
-    stride = phones.shape.stride
-    if any(network.shape.stride != stride for network in networks):
-        raise ValueError(f"phones: got a stride of {stride}, wanted that of the second looks")
+    stride = networks[0].shape.stride
+    if any(network.shape.stride != stride for network in (*networks, *phones)):
+        raise ValueError("networks, phones: got several strides, wanted the same in all of them")
     built = _Builder(stride)
     logits = [built.trunk(network, LOGIT_STEP, frames=int(detector["smoothing_steps"])) for network in networks]
-    told = built.trunk(phones, PHONE_STEP, frames=LOOK_FRAMES // stride)
+    told = [built.trunk(network, PHONE_STEP, frames=LOOK_FRAMES // stride) for network in phones]
     spelled = Spelled(
         logit_slots=logits,
-        phone_slot=told,
+        phone_slots=told,
         spellings=[list(spelling) for spelling in spellings],
         within=_WITHIN,
         of_logit=round(256 / _SPREAD / len(networks)),
-        of_phones=round(256 / _SPREAD * _OF_PHONES * PHONE_STEP / LOGIT_STEP),
+        of_phones=round(256 / _SPREAD * _OF_PHONES * PHONE_STEP / LOGIT_STEP / len(phones)),
         offset=0,
     )
     return Model(word=word, network=built.finished(logits[0]), card=card, spelled=spelled, **detector)

@@ -21,7 +21,8 @@ from farfield.training.files import Kind, Pool, Progress
 from farfield.training.network import LISTENER, SECOND_LOOK, SHORT_SPELLER, SPELLER, Network
 
 ROUND = 250  # optimiser steps
-LOOKS = 3  # that read a spelling together: their mean is mistaken less often than any of them
+LOOKS = 4  # that read a spelling together: their mean is mistaken less often than any of them
+_WIDELY, _ELSEWHERE = 1, 3  # the first looks that learn so (`LookBatches`)
 PHONE_KINDS = ("phones", "sounds")  # of networks that tell phones apart
 _WEIGHT_DECAY = 1e-2
 
@@ -137,7 +138,8 @@ def fit(task: Task, folder: Path, words: int, rounds: int, seed: int, done: Call
     if task.kind in PHONE_KINDS:
         batches = PhoneBatches(Pool(folder, Kind("told"), parts))
     elif task.kind == "look":
-        batches = LookBatches(pools, load_network(folder, Task(task.left_out), words), widely=task.number > 0)
+        listener = load_network(folder, Task(task.left_out), words)
+        batches = LookBatches(pools, listener, widely=task.number >= _WIDELY, elsewhere=task.number >= _ELSEWHERE)
     seeds = [seed, 0 if task.left_out is None else task.left_out + 1, *([task.number] if task.number else [])]
     net = go_over(net, batches, course, path.with_suffix(".state"), seeds, done)
     part = path.with_suffix(".part")

@@ -32,6 +32,7 @@ _ALONE_PER_HOUR = 0.5  # for a listener without its second look, which at the ra
 STRICTER = (0.0, 3.0)
 """Taken off the logits in turn, so that the scores' 8 bits resolve what lies around the threshold."""
 _ROOMS_TO_MEASURE = 30
+_TELLING = (*((kind,) for kind in PHONE_KINDS), PHONE_KINDS)  # what tells phones apart for a second look: one of them, or all
 _LOOK_LOWER = (2.0, 4.0)  # off the logits of a second look that reads no spelling, for the same reason
 _LAXEST = 0  # of STRICTER: what a second look may be put behind
 
@@ -83,12 +84,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class Reading:
-    """One way for a second look to decide. by: what tells phones apart for it, of PHONE_KINDS, where it reads a spelling.
+    """One way for a second look to decide. by: what tell phones apart for it, of PHONE_KINDS, where it reads a spelling.
 
     lower: taken off its logits, where it does not.
     """
 
-    by: str | None = None
+    by: tuple[str, ...] = ()
     lower: float = 0.0
 
 
@@ -140,7 +141,7 @@ def finish(
     """The model of one word, measured on everybody by networks that did not know them."""
     word, words = recipe.phrases[number].word, len(recipe.phrases)
     spelled = spellings(word) if knows_phones(work) else []
-    readings = [Reading(by=kind) for kind in PHONE_KINDS] if spelled else [Reading(lower=lower) for lower in _LOOK_LOWER]
+    readings = [Reading(by=by) for by in _TELLING] if spelled else [Reading(lower=lower) for lower in _LOOK_LOWER]
     ends = [word_span(clip.samples) for clip in material.positives[number]]
     draft: dict[str, Any] = {
         "smoothing_steps": 4,
@@ -161,9 +162,9 @@ def finish(
     def look(left_out: int | None, reading: Reading, threshold: float, card: Mapping[str, Any]) -> Model:
         nets = looks(left_out)
         own = draft | {"smoothing_steps": LOOK_STEPS, "threshold": threshold}
-        if reading.by is None:
+        if not reading.by:
             return export.to_model(nets[0], word=word, detector=own, card=card, stricter=reading.lower)
-        phones = load_network(work, Task(left_out, reading.by), words)
+        phones = [load_network(work, Task(left_out, kind), words) for kind in reading.by]
         return export.to_spelled_model(nets, phones, spelled, word=word, detector=own, card=card)
 
     heard = [measure.streams(material.held_out(part, number), _other_words(material, number, part), rooms, recipe.seed + part)
@@ -192,8 +193,7 @@ def finish(
         "figures": _measured_on(recipe, material, number) | measure.as_card(alone_found),
         "calibration": measure.calibration(variants[variant], plain, alone),
     }
-    looking = looks(None)
-    looking += [load_network(work, Task(None, reading.by), words)] if reading.by else []
+    looking = looks(None) + [load_network(work, Task(None, kind), words) for kind in reading.by]
     look_card = common | {
         "weights": sum(map(weight_count, looking)),
         "listener": _reading(both, both_found),

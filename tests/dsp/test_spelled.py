@@ -47,7 +47,7 @@ def network(seed):
 
 def read(**changes):
     fields = {
-        "logit_slots": [2], "phone_slot": 3, "spellings": [[0, 1], [2, 3, 2]], "within": 5, "of_logit": 64, "of_phones": 20,
+        "logit_slots": [2], "phone_slots": [3], "spellings": [[0, 1], [2, 3, 2]], "within": 5, "of_logit": 64, "of_phones": 20,
         "offset": 3000,
     }  # fmt: skip
     return fields | changes
@@ -58,11 +58,13 @@ def model(seed, **changes):
 
 
 def of_two(seed):
-    """The same with a second network of its word beside the first."""
+    """The same with a second network beside the first, for its word and for the phones."""
     one, other = network(seed), network(seed + 1000)
-    one["slots"] += [other["slots"][1], other["slots"][2]]
-    one["layers"][-1:-1] = [other["layers"][0] | {"target": 5}, other["layers"][1] | {"source": 5, "target": 6}]
-    return Model(network=one, card={}, spelled=Spelled(**read(logit_slots=[2, 6], of_logit=32)), **FIELDS)
+    one["slots"] += other["slots"][1:4]
+    added = zip(other["layers"][:3], ({"target": 5}, {"source": 5, "target": 6}, {"source": 5, "target": 7}), strict=True)
+    one["layers"][-1:-1] = [layer | places for layer, places in added]
+    fields = read(logit_slots=[2, 6], phone_slots=[3, 7], of_logit=32, of_phones=10)
+    return Model(network=one, card={}, spelled=Spelled(**fields), **FIELDS)
 
 
 def wandering(seed, frames):
@@ -76,11 +78,12 @@ def defined(model, features):
     scorer = reference.Scorer(**model.network)
     steps = len(scorer.process(features))
     spelled = model.spelled
-    path = spelling.score(scorer.slot(spelled.phone_slot)[-min(steps, 40) :] if steps else [], spelled.spellings, spelled.within)
-    if path is None:
+    told = [scorer.slot(slot)[-min(steps, 40) :] if steps else [] for slot in spelled.phone_slots]
+    paths = [spelling.score(logits, spelled.spellings, spelled.within) for logits in told]
+    if None in paths:
         return 0.0
     largest = sum(max(row[0] for row in scorer.slot(slot)) for slot in spelled.logit_slots)
-    index = (spelled.of_logit * largest + spelled.of_phones * path + spelled.offset) >> 8
+    index = (spelled.of_logit * largest + spelled.of_phones * sum(paths) + spelled.offset) >> 8
     return (int(sigmoid_table(0.1, 0)[0, min(max(index, -128), 127) + 128]) + 128) / 256
 
 
@@ -96,10 +99,16 @@ def test_several_looks_count_by_their_mean(seed, frames):
     assert Afresh(of_two(seed)).p(features) == defined(of_two(seed), features)
 
 
-def test_each_of_several_looks_is_heard():
-    """Planted: with a look left out the probability is another for most."""
+@pytest.mark.parametrize("left_out", [{"logit_slots": [2]}, {"phone_slots": [3]}])
+def test_each_of_several_looks_is_heard(left_out):
+    """Planted: with a look, or what tells phones apart, left out the probability is another for most."""
     looks = [
-        (Afresh(of_two(seed)), Afresh(replace(of_two(seed), spelled=model(0).spelled)), wandering(seed, 90)) for seed in range(20)
+        (
+            Afresh(of_two(seed)),
+            Afresh(replace(of_two(seed), spelled=replace(of_two(seed).spelled, **left_out))),
+            wandering(seed, 90),
+        )
+        for seed in range(20)
     ]
     assert sum(both.p(features) != one.p(features) for both, one, features in looks) > 10
 
@@ -151,7 +160,9 @@ def test_a_listener_reads_no_spelling(tmp_path):
         ({"within": 0}, "spelling.within: got 0, wanted a whole number from 1"),
         ({"of_logit": 0.5}, "spelling.of_logit: got 0.5"),
         ({"offset": True}, "spelling.offset: got True"),
-        ({"phone_slot": 5}, "spelling.phone_slot: got 5, wanted less than 5"),
+        ({"phone_slots": [5]}, "spelling.phone_slots: got 5, wanted less than 5"),
+        ({"phone_slots": []}, r"spelling.phone_slots: got \[\], wanted 1 to 16 whole numbers from 1"),
+        ({"phone_slots": [3, 2]}, r"spelling.phone_slots: got \[1, 5\] channels, wanted as many in each"),
         ({"logit_slots": [2, 3]}, "spelling.logit_slots: got one of 5 channels"),
         ({"logit_slots": [2, 9]}, "spelling.logit_slots: got 9, wanted less than 5"),
         ({"logit_slots": []}, r"spelling.logit_slots: got \[\], wanted 1 to 16 whole numbers from 1"),

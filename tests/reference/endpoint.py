@@ -12,7 +12,11 @@ def energies(samples):
     summed = np.concatenate([np.zeros((len(whole), 1), np.int64), np.cumsum(whole, axis=1)], axis=1)
     found = [(whole**2).sum(axis=1)]
     for half in (1, 2, 4):
-        first, middle, last = summed[:, : -2 * half : 2 * half], summed[:, half:-half:2 * half], summed[:, 2 * half :: 2 * half]
+        first, middle, last = (
+            summed[:, : -2 * half : 2 * half],
+            summed[:, half : -half : 2 * half],
+            summed[:, 2 * half :: 2 * half],
+        )
         found.append(((2 * middle - first - last) ** 2).sum(axis=1))
     found.append((np.diff(summed[:, ::8], axis=1) ** 2).sum(axis=1))
     return np.stack(found, axis=1)

@@ -45,6 +45,7 @@ TASKS = [
     fit.Task(1),
     *(fit.Task(part, kind) for kind in ("look", *fit.PHONE_KINDS) for part in (None, 1)),
     fit.Task(1, "look", 2),
+    fit.Task(1, "look", 3),
 ]
 
 

@@ -180,15 +180,17 @@ def test_a_second_look_and_the_phones_beside_it_say_what_each_says_alone():
     other, _ = settled_network(2, design.SECOND_LOOK)
     phones, _ = settled_network(1, design.SPELLER, outputs=6)
     settings = SETTINGS | {"smoothing_steps": 2}
-    both = export.to_spelled_model([word, other], phones, [[0, 1, 4]], word="word", detector=settings, card={})
+    more, _ = settled_network(3, design.SHORT_SPELLER, outputs=6)
+    both = export.to_spelled_model([word, other], [phones, more], [[0, 1, 4]], word="word", detector=settings, card={})
     raw = wandering(random, 150)
     scorer, alone = both.scorer(), export.to_model(word, word="word", detector=settings, card={}).scorer()
     assert np.array_equal(scorer.process(raw), alone.process(raw))
-    with torch.no_grad():
-        wanted = phones(batch(seen(raw)[None]), True)[:, 0].numpy().T / export.PHONE_STEP
-    got = scorer.slot(both.spelled.phone_slot)
-    assert got.shape == wanted.shape == (50, 6) and np.abs(got - wanted.clip(-128, 127)).mean() < 0.5
-    assert np.abs(np.roll(got, 1, axis=0) - wanted.clip(-128, 127)).mean() > 1
+    for slot, telling in zip(both.spelled.phone_slots, (phones, more), strict=True):
+        with torch.no_grad():
+            wanted = telling(batch(seen(raw)[None]), True)[:, 0].numpy().T / export.PHONE_STEP
+        got = scorer.slot(slot)
+        assert got.shape == wanted.shape == (50, 6) and np.abs(got - wanted.clip(-128, 127)).mean() < 0.5
+        assert np.abs(np.roll(got, 1, axis=0) - wanted.clip(-128, 127)).mean() > 1
     other_alone = export.to_model(other, word="word", detector=settings, card={}).scorer()
     other_alone.process(raw)
     before_score = 2 + 2 * len(word.shape.blocks)
