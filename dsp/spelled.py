@@ -83,7 +83,8 @@ class Spelled:
         """The sum of the best paths' scores after a stretch of so many steps; None where no path fits into them."""
         logits = (scorer.slot(slot) for slot in self.phone_slots)
         paths = [kernel.process(told[len(told) - min(steps, len(told)) :]) for told in logits]
-        return None if None in paths else sum(paths)
+        found = [path for path in paths if path is not None]
+        return sum(found) if len(found) == len(paths) else None
 
     def logit(self, scorer: kernels.Scorer) -> int:
         """The sum of the networks' largest logits after a stretch."""
