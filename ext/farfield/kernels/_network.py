@@ -13,7 +13,7 @@ import numpy as np
 
 from farfield.kernels import _boundary
 
-MAX_SLOTS = 64
+MAX_SLOTS = 256
 MAX_LAYERS = 128
 MAX_CHANNELS = 1024
 MAX_FRAMES = 1024
