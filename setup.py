@@ -114,7 +114,7 @@ setup(
     package_data={
         "farfield": ["py.typed", "profiles/*.toml", "models/*.safetensors"],
         "farfield.board": ["PROTOCOL.md", "vectors.json"],
-        "farfield.store": ["policy.txt"],
+        "farfield.store": ["policy.txt", "PRIVACY.md"],
         "farfield.capture": ["PRIVACY.md"],
         "farfield.training": ["phrases/*.txt"],
         "farfield.hil": ["rooms/*/*", "sets/*.toml"],

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from farfield.store import Settings, Store, audit, log, read_package, records, sealing
-from farfield.store import store as storing
+from farfield.store import opened as storing
 from farfield.store.utterance import sealed_path
 from reference.keeping import OPENING, OWNER, POLICY, REVIEWERS, AtOnce, keep, make_store, marked, mismatches, traces
 from reference.tracing import run_until

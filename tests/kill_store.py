@@ -19,7 +19,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from farfield.store import Store, audit, store
+from farfield.store import Store, audit, opened
 from reference.keeping import OPENING, OWNER, POLICY, REVIEWERS, AtOnce, Clock, keep, make_store, marked, mismatches, traces
 
 SOUND = marked(99, 0.5)
@@ -125,7 +125,7 @@ def run(kills, seed, plant=""):
     """Counts, and what was found wrong."""
     chance, counts, wrong = random.Random(seed), dict.fromkeys(("kills", "operations", "kept", "deleted"), 0), []
     if plant == "orphan":
-        store.recover = lambda *_: None
+        opened.recover = lambda *_: None
     while counts["kills"] < kills and not wrong:
         wrong = kill_often(min(kills - counts["kills"], KILLS_A_STORE), chance, plant, counts)
     return counts | {"wrong": wrong[:20]}

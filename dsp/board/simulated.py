@@ -84,7 +84,7 @@ class SimulatedBoard:
     """A board on a thread of its own; `port` is what to open. A context manager: leaving it takes the board away.
 
     sound: makes the samples, int16 (n, microphones + references), from the start, each time that the board is told to START.
-    frames: samples in an AUDIO frame, 16 to 1,024. `finished` is set once all of the sound has been sent.
+    frames: samples in an AUDIO frame, 16 to 1,024. `finished` is set once the line has taken all of the sound.
     """
 
     def __init__(
@@ -114,6 +114,7 @@ class SimulatedBoard:
         self._decoder = wire.Decoder()
         self._epoch = self._sequence = self._overruns = 0
         self._pending = bytearray()
+        self._is_all = False
         self._running: Iterator[NDArray[np.int16]] | None = None
         self._thread = threading.Thread(target=self._run, name="simulated board", daemon=True)
         self._thread.start()
@@ -144,6 +145,8 @@ class SimulatedBoard:
                 self._write()
             while self._running is not None and time.monotonic() >= self._due_s:
                 self._capture()
+            if self._is_all and not self._pending:
+                self.finished.set()
 
     def _listen(self) -> None:
         try:
@@ -160,7 +163,7 @@ class SimulatedBoard:
             return
         result = wire.OK
         if packet.type == wire.START:
-            self._epoch = (self._epoch + 1) % 65_536
+            self._epoch, self._is_all = (self._epoch + 1) % 65_536, False
             self._index = self._overruns = self._untold = 0
             self._running, self._rest = self._sound(), np.zeros((0, self._about.microphones + self._about.references), np.int16)
             self._begun_s = time.monotonic()
@@ -191,8 +194,7 @@ class SimulatedBoard:
         while len(self._rest) < frames + untold:
             chunk = next(self._running, None)
             if chunk is None:
-                self._running = None
-                self.finished.set()
+                self._running, self._is_all = None, True
                 return
             self._rest = np.concatenate([self._rest, chunk])
         samples, self._rest = self._rest[:frames], self._rest[frames + untold :]

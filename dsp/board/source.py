@@ -18,6 +18,7 @@ from farfield.profile import RATE, Profile
 from farfield.track import Track
 
 _POLL_S = 0.05  # how long a read waits for the first byte
+_LOOKS = 3  # so many in which nothing comes after the end: a pseudo-terminal of a busy machine delivers late
 _ANSWER_S = 0.5  # how long an answer is waited for before a command is sent again
 _TRIES = 4
 _QUIET_S = 2.0  # without a frame for so long, a board that should be capturing is told to start again
@@ -87,19 +88,21 @@ class SerialSource:
         self._decoder = wire.Decoder()  # the old one may hold a part of a frame
 
     def blocks(self, stop: Callable[[], bool] = lambda: False, ended: Callable[[], bool] = lambda: False) -> Iterator[Block]:
-        """What the board captures. stop: asked all the time; ended: asked while the line is quiet, whether nothing will come.
+        """What the board captures. stop: asked all the time; ended: before each look, whether nothing is sent any more.
 
         A line that goes away is opened again, as often as it takes, and the stream goes on in a new epoch.
         """
-        last_ns = time.monotonic_ns()
+        last_ns, quiet_looks = time.monotonic_ns(), 0
         while not stop():
             try:
+                is_over = ended()  # asked first: what was sent before is on its way by now
                 packets = self._read()
                 now_ns = time.monotonic_ns()
                 for packet in packets:
                     last_ns = now_ns
                     yield from self._assembler.take(packet, now_ns)
-                if not packets and ended():
+                quiet_looks = quiet_looks + 1 if is_over and not packets else 0
+                if quiet_looks == _LOOKS:
                     break
                 if now_ns - last_ns > _QUIET_S * 1e9:
                     last_ns = now_ns

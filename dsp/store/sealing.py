@@ -29,7 +29,7 @@ from farfield.store.sealed import Sealer, write_whole
 from farfield.store.utterance import Utterance, destroy, sealed_path
 
 if TYPE_CHECKING:
-    from farfield.store.store import Store
+    from farfield.store.opened import Opened
 
 
 class _Unfinished:
@@ -78,7 +78,7 @@ class FileSealing:
     the file is removed, the key is destroyed by the next call, and `why_not`, as the store's, says why.
     """
 
-    def __init__(self, store: "Store", opening: Opening, began: Moment, consented: dict[str, int]) -> None:
+    def __init__(self, store: "Opened", opening: Opening, began: Moment, consented: dict[str, int]) -> None:
         self._store, self._opening, self._began, self._consented = store, opening, began, consented
         self._id = names.fresh()
         self._unfinished = _Unfinished(store.folder / "sealed" / f"{self._id}.partial")

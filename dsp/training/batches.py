@@ -18,8 +18,8 @@ from farfield.look import LOOK_FRAMES
 from farfield.profile import RATE
 from farfield.training.files import Ends, Pool, Seen
 from farfield.training.hearing import elsewhere, knock, mask, warped
-from farfield.training.neighbours import PHONES
 from farfield.training.network import LISTENER, Network
+from farfield.training.pronunciation import PHONES
 from farfield.training.segments import NO_WORD
 
 POSITIVES, NEGATIVES, NEAR = 72, 96, 24  # segments in a batch: with a word, without, with what only sounds like one

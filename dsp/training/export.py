@@ -48,8 +48,8 @@ def to_spelled_model(
 ) -> Model:
     """The int8 model of second looks and of networks that tell phones apart, side by side; and how all are read.
 
-    spellings: the word's phones as numbers of neighbours.PHONES. detector: as of `to_model`; its smoothing_steps say of how many
-    of each look's last logits the largest counts.
+    spellings: the word's phones as numbers of pronunciation.PHONES. detector: as of `to_model`; its smoothing_steps say of how
+    many of each look's last logits the largest counts.
     """
     stride = networks[0].shape.stride
     if any(network.shape.stride != stride for network in (*networks, *phones)):

@@ -20,7 +20,7 @@ from farfield.errors import InputError
 from farfield.training import augment
 from farfield.training.augment import Sound
 from farfield.training.clips import RATE, clips, contributors, speaker, transcripts, word_span
-from farfield.training.neighbours import LEXICON, pronounced
+from farfield.training.pronunciation import LEXICON, pronounced
 from farfield.training.segments import MOST_PHONES, SECONDS, Material, Said, Told, Word
 from farfield.training.voices import Voice, speak, voices
 

@@ -7,35 +7,15 @@ a voice may have: "alexa's", "computers", and "compute a", which is "computer" w
 
 import itertools
 import re
-import shutil
-import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from farfield.errors import InputError
+from farfield.training.pronunciation import CONSONANTS, PHONES, VOWELS, Phones, Sound, flat, lexicon, sounds
 
-LEXICON = Path("/usr/share/festival/dicts/cmu/cmudict-0.4.out")
-
-# Vowels: height (0 open, 4 close) and backness (0 front, 4 back) where they begin, then where they end.
-_VOWELS = {
-    "iy": (4, 0, 4, 0), "ih": (3, 1, 3, 1), "eh": (2, 0, 2, 0), "ae": (1, 0, 1, 0), "aa": (0, 3, 0, 3), "ao": (1, 4, 1, 4),
-    "uh": (3, 3, 3, 3), "uw": (4, 4, 4, 4), "ah": (1, 2, 1, 2), "ax": (2, 2, 2, 2), "er": (2, 2, 3, 3),
-    "ey": (2, 0, 4, 0), "ay": (0, 2, 4, 0), "oy": (1, 4, 4, 0), "aw": (0, 2, 4, 4), "ow": (2, 3, 4, 4),
-}  # fmt: skip
-# Consonants: manner, place (0 lips to 7 throat), voice.
-_CONSONANTS = {
-    "p": ("stop", 0, 0), "b": ("stop", 0, 1), "t": ("stop", 3, 0), "d": ("stop", 3, 1), "k": ("stop", 6, 0), "g": ("stop", 6, 1),
-    "m": ("nasal", 0, 1), "n": ("nasal", 3, 1), "ng": ("nasal", 6, 1), "f": ("hiss", 1, 0), "v": ("hiss", 1, 1),
-    "th": ("hiss", 2, 0), "dh": ("hiss", 2, 1), "s": ("hiss", 3, 0), "z": ("hiss", 3, 1), "sh": ("hiss", 4, 0),
-    "zh": ("hiss", 4, 1), "hh": ("hiss", 7, 0), "ch": ("burst", 4, 0), "jh": ("burst", 4, 1), "l": ("glide", 3, 1),
-    "r": ("glide", 4, 1), "y": ("glide", 5, 1), "w": ("glide", 0, 1),
-}  # fmt: skip
-PHONES = (*_VOWELS, *_CONSONANTS)
 _ONE_MORE = 0.8  # cost of a sound more or less; of a weak vowel or a breath, half of it
 _WEAK = 0.35  # cost of any vowel for the weak one, to which any can be reduced
 _BEYOND = 0.1  # cost of each further sound of a word that only begins or ends like the phrase
@@ -43,10 +23,6 @@ _NEAREST = 12  # words taken for each half of a join
 _SHAKEN = 0.25  # mean of what the seed adds to each distance, so that another seed draws others of the near
 _MOST_WORDS, _MOST_LETTERS = 6, 20  # of a phrase: nobody calls a device by more
 
-Phones = tuple[str, ...]
-
-
-Sound = tuple[Phones, ...]  # by syllables
 Ranked = list[tuple[float, str]]  # how far each text is from the phrase, the nearest first
 
 
@@ -69,7 +45,7 @@ def near_misses(phrase: str, count: int, seed: int) -> list[str]:
     taken: dict[Phones, str] = {}
     for text in itertools.chain.from_iterable(itertools.zip_longest(*shaken)):
         if text and not holds(text, phrase):
-            taken.setdefault(tuple(phone for phone, _ in _blurred(_sounds(text)[0])), text)
+            taken.setdefault(tuple(phone for phone, _ in _blurred(sounds(text)[0])), text)
         if len(taken) == count:
             return list(taken.values())
     raise InputError(f"near-misses: got a count of {count}, and {phrase!r} has {len(taken)}; ask for fewer")
@@ -81,68 +57,10 @@ def holds(text: str, phrase: str) -> bool:
     Stress, weak vowels and accents do not count. Another word that goes on within the phrase's last syllable ("a lexus" for
     alexa) does not hold it, unless it goes on as an English ending does ("alexa's"). InputError as for near_misses.
     """
-    return any(_heard(_blurred(mine), _blurred(said)) for said in _sounds(text) for mine in _sounds(phrase))
+    return any(_heard(_blurred(mine), _blurred(said)) for said in sounds(text) for mine in sounds(phrase))
 
 
-def pronounced(text: str) -> tuple[int, ...]:
-    """How the text is said, as numbers of PHONES: each word as the lexicon has it first. InputError as for near_misses."""
-    return tuple(PHONES.index(phone) for word in text.lower().replace("-", " ").split() for phone in _flat(_said(word)[0]))
-
-
-def spellings(text: str) -> list[list[int]]:
-    """Every way in which the lexicon says the text, as numbers of PHONES. InputError as for near_misses."""
-    return [[PHONES.index(phone) for phone in _flat(sound)] for sound in dict.fromkeys(_sounds(text))]
-
-
-# --- how words sound
-
-
-@dataclass(frozen=True)
-class _Lexicon:
-    """The words that a voice can read: spellings, and for those of moderate length their phones as numbers.
-
-    sounds: every pronunciation of a word. words: spelling of each row. phones: int8 (longest, rows), -1 after the end.
-    lengths: int64 (rows,), phones of each row. onsets: the consonants that can begin a syllable.
-    """
-
-    sounds: dict[str, list[Sound]]
-    words: list[str]
-    phones: NDArray[np.int8]
-    lengths: NDArray[np.int64]
-    onsets: frozenset[Phones]
-
-
-@cache
-def _lexicon() -> _Lexicon:
-    try:
-        lines = LEXICON.read_text("latin-1").splitlines()
-    except OSError as error:
-        raise InputError(f"{LEXICON}: {error.strerror}; install the lexicon with: apt-get install festlex-cmu") from error
-    sounds: dict[str, list[Sound]] = {}
-    for line in lines:
-        entry = re.fullmatch(r'\("([a-z][a-z\']*)" \S+ \((.+)\)\)', line)
-        if entry:
-            parts = re.findall(r"\(\(([a-z ]+)\) \d\)", entry[2])
-            sounds.setdefault(entry[1], []).append(tuple(tuple(part.split()) for part in parts))
-    if not sounds:
-        raise InputError(f"{LEXICON}: no words in it; install the lexicon again with: apt-get install festlex-cmu")
-    # A lone consonant, and a word without a vowel letter, are spelled out by voices.
-    rows = [
-        (word, tuple(PHONES.index(phone) for phone in _flat(sound)))
-        for word, all_of_it in sounds.items()
-        for sound in all_of_it
-        if (len(word) > 1 or word in "aio") and re.search("[aeiouy]", word)
-    ]
-    lengths = np.array([len(phones) for _, phones in rows], np.int64)
-    phones = np.full((lengths.max(), len(rows)), -1, np.int8)
-    for row, (_, numbers) in enumerate(rows):
-        phones[: len(numbers), row] = numbers
-    onsets = frozenset(
-        tuple(itertools.takewhile(lambda phone: phone not in _VOWELS, sound[0]))
-        for all_of_it in sounds.values()
-        for sound in all_of_it
-    )
-    return _Lexicon(sounds, [word for word, _ in rows], phones, lengths, onsets)
+# --- what can be asked for
 
 
 def _words(phrase: str) -> tuple[str, ...]:
@@ -154,41 +72,6 @@ def _words(phrase: str) -> tuple[str, ...]:
             f"near-misses: got the phrase {phrase!r}, wanted 1 to {_MOST_WORDS} words of up to {_MOST_LETTERS} English letters"
         )
     return words
-
-
-def _sounds(text: str) -> list[Sound]:
-    """Every pronunciation of the words in their order."""
-    each = [_said(word) for word in text.lower().replace("-", " ").split()]
-    return [tuple(itertools.chain.from_iterable(choice)) for choice in itertools.product(*each)]
-
-
-def _said(word: str) -> list[Sound]:
-    return _lexicon().sounds.get(word) or [_guessed(word)]
-
-
-@cache
-def _guessed(word: str) -> Sound:
-    """The sound of a word that no lexicon has, by flite's letter-to-sound rules, which give the lexicon's phones."""
-    if shutil.which("flite") is None:
-        raise InputError(f"{word}: is not in the lexicon, and flite is not installed; install it with: apt-get install flite")
-    done = subprocess.run(["flite", "-ps", "-t", word, "none"], capture_output=True, text=True, check=False, timeout=60)
-    phones = tuple(phone for phone in done.stdout.split() if phone in PHONES)
-    if not any(phone in _VOWELS for phone in phones):
-        raise InputError(f"{word}: flite does not say it as a word; spell it as it sounds")
-    return _syllables(phones)
-
-
-def _syllables(phones: Phones) -> Sound:
-    """Phones in syllables, each taking all the consonants before its vowel that can begin an English word."""
-    vowels = [at for at, phone in enumerate(phones) if phone in _VOWELS]
-    starts = [0]
-    for before, vowel in itertools.pairwise(vowels):
-        starts.append(next(at for at in range(before + 1, vowel + 1) if phones[at:vowel] in _lexicon().onsets))
-    return tuple(phones[a:b] for a, b in itertools.pairwise([*starts, len(phones)]))
-
-
-def _flat(sound: Sound) -> Phones:
-    return tuple(itertools.chain.from_iterable(sound))
 
 
 # --- what counts as the phrase itself
@@ -206,7 +89,7 @@ def _blurred(sound: Sound) -> list[tuple[str, int]]:
     return [
         (_BLURRED.get(phone, phone), number)
         for (phone, number), following in zip(phones, after, strict=True)
-        if phone != "r" or following in _VOWELS
+        if phone != "r" or following in VOWELS
     ]
 
 
@@ -215,14 +98,14 @@ def _heard(mine: list[tuple[str, int]], said: list[tuple[str, int]]) -> bool:
     for end in range(len(wanted), len(said) + 1):
         if [phone for phone, _ in said[end - len(wanted) : end]] == wanted:
             rest = [phone for phone, number in said[end:] if number == said[end - 1][1]]
-            if not rest or any(phone in _VOWELS for phone in rest) or _is_ending(wanted[-1], rest):
+            if not rest or any(phone in VOWELS for phone in rest) or _is_ending(wanted[-1], rest):
                 return True
     return False
 
 
 def _is_ending(last: str, rest: list[str]) -> bool:
     """Whether the rest of a syllable is -s or -ed as it sounds after `last`: voiced after a voiced sound."""
-    voiced = last in _VOWELS or _CONSONANTS[last][2] == 1
+    voiced = last in VOWELS or CONSONANTS[last][2] == 1
     return rest in ([["z"], ["d"]] if voiced else [["s"], ["t"]])
 
 
@@ -232,13 +115,13 @@ def _is_ending(last: str, rest: list[str]) -> bool:
 def _substitution(a: str, b: str) -> float:
     if a == b:
         return 0.0
-    if a in _VOWELS and b in _VOWELS:
+    if a in VOWELS and b in VOWELS:
         if "ax" in (a, b):
             return _WEAK
-        return min(0.2 + 0.07 * sum(abs(x - y) for x, y in zip(_VOWELS[a], _VOWELS[b], strict=True)), 0.8)
-    if a in _VOWELS or b in _VOWELS:
+        return min(0.2 + 0.07 * sum(abs(x - y) for x, y in zip(VOWELS[a], VOWELS[b], strict=True)), 0.8)
+    if a in VOWELS or b in VOWELS:
         return 1.4
-    (manner, place, voice), (other, elsewhere, breath) = _CONSONANTS[a], _CONSONANTS[b]
+    (manner, place, voice), (other, elsewhere, breath) = CONSONANTS[a], CONSONANTS[b]
     return min(0.2 * (voice != breath) + 0.45 * (manner != other) + 0.15 * abs(place - elsewhere), 1.0)
 
 
@@ -252,17 +135,17 @@ def _distances(phones: Phones) -> tuple[NDArray[np.float32], NDArray[np.float32]
 
     Returns float32 (len(phones) + 1, words) and float32 (words,), where each phone that the word goes on for costs a little.
     """
-    lexicon = _lexicon()
-    return _edit_distances(phones, lexicon.phones, lexicon.lengths)
+    known = lexicon()
+    return _edit_distances(phones, known.phones, known.lengths)
 
 
 @cache
 def _distances_from_the_end(phones: Phones) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """As `_distances`, of the ends of phones and words."""
-    lexicon = _lexicon()
-    at = lexicon.lengths - 1 - np.arange(len(lexicon.phones))[:, None]
-    backwards = np.where(at >= 0, np.take_along_axis(lexicon.phones, np.maximum(at, 0), axis=0), -1)
-    return _edit_distances(phones[::-1], backwards, lexicon.lengths)
+    known = lexicon()
+    at = known.lengths - 1 - np.arange(len(known.phones))[:, None]
+    backwards = np.where(at >= 0, np.take_along_axis(known.phones, np.maximum(at, 0), axis=0), -1)
+    return _edit_distances(phones[::-1], backwards, known.lengths)
 
 
 def _edit_distances(
@@ -285,7 +168,7 @@ def _edit_distances(
 
 def _nearest(far: NDArray[np.float32], count: int) -> Ranked:
     """The `count` nearest words, each once."""
-    words = _lexicon().words
+    words = lexicon().words
     order = np.argsort(far, kind="stable")[: 3 * count]  # few words have more than two pronunciations
     ranked: dict[str, float] = {}
     for row in order.tolist():
@@ -297,12 +180,12 @@ def _nearest(far: NDArray[np.float32], count: int) -> Ranked:
 
 
 def _whole(words: Sequence[str], count: int) -> Ranked:
-    return _nearest(_distances(_flat(_sounds(" ".join(words))[0]))[0][-1], 3 * count + 50)
+    return _nearest(_distances(flat(sounds(" ".join(words))[0]))[0][-1], 3 * count + 50)
 
 
 def _alike(words: Sequence[str], count: int) -> Ranked:
     """Words that begin like the phrase and go on, or end like it."""
-    phones = _flat(_sounds(" ".join(words))[0])
+    phones = flat(sounds(" ".join(words))[0])
     return _nearest(_distances(phones)[1], count + 50) + _nearest(_distances_from_the_end(phones)[1], count + 50)
 
 
@@ -311,7 +194,7 @@ def _spelled(words: Sequence[str], count: int) -> Ranked:
     letters = "".join(words)
     shared = {
         word: sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(word, letters, strict=False)))
-        for word in _lexicon().sounds
+        for word in lexicon().sounds
         if word[0] == letters[0]
     }
     least = max(3, len(letters) // 2)
@@ -321,12 +204,12 @@ def _spelled(words: Sequence[str], count: int) -> Ranked:
 
 def _joins(words: Sequence[str]) -> Ranked:
     """Two words, the first near the beginning of the phrase and the second beginning like the rest, wherever it is cut."""
-    phones = _flat(_sounds(" ".join(words))[0])
+    phones = flat(sounds(" ".join(words))[0])
     firsts = _distances(phones)[0]
     return [
         (far + further, f"{first} {second}")
         for cut in range(1, len(phones))
-        if any(phone in _VOWELS for phone in phones[:cut]) and any(phone in _VOWELS for phone in phones[cut:])
+        if any(phone in VOWELS for phone in phones[:cut]) and any(phone in VOWELS for phone in phones[cut:])
         for far, first in _nearest(firsts[cut], _NEAREST)
         for further, second in _nearest(_distances(phones[cut:])[1], _NEAREST)
     ]
@@ -334,19 +217,19 @@ def _joins(words: Sequence[str]) -> Ranked:
 
 def _parts(words: Sequence[str]) -> Ranked:
     """Words near some of the syllables that follow each other; the longer the part, the nearer; and some of the words."""
-    sound = _sounds(" ".join(words))[0]
+    sound = sounds(" ".join(words))[0]
     runs = [run for run in itertools.combinations(range(len(sound) + 1), 2) if run != (0, len(sound))]
     parts = [
         (far + 0.5 * (len(sound) - (b - a)), text)
         for a, b in runs
-        for far, text in _nearest(_distances(_flat(sound[a:b]))[0][-1], _NEAREST)
+        for far, text in _nearest(_distances(flat(sound[a:b]))[0][-1], _NEAREST)
     ]
     return parts + [(0.0, " ".join(words[a:b])) for a, b in itertools.combinations(range(len(words) + 1), 2)]
 
 
 def _orders(words: Sequence[str]) -> Ranked:
     """The syllables in another order, each as one of the words nearest to it; and the words in another order."""
-    sound = _sounds(" ".join(words))[0]
+    sound = sounds(" ".join(words))[0]
     near = [_nearest(_distances(syllable)[0][-1], 3) for syllable in sound]
     ordered = []
     for order in _reordered(len(sound)):
@@ -372,6 +255,6 @@ def _swaps(words: Sequence[str]) -> Ranked:
     return [
         (far, " ".join([*words[:at], other, *words[at + 1 :]]))
         for at, word in enumerate(words)
-        for far, other in _nearest(_distances(_flat(_sounds(word)[0]))[0][-1], 3 * _NEAREST)
+        for far, other in _nearest(_distances(flat(sounds(word)[0]))[0][-1], 3 * _NEAREST)
         if other != word
     ]

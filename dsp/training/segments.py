@@ -49,7 +49,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Told:
-    """A clip whose phones are known, as numbers of neighbours.PHONES."""
+    """A clip whose phones are known, as numbers of pronunciation.PHONES."""
 
     samples: Sound
     phones: tuple[int, ...]

@@ -23,8 +23,8 @@ from farfield.training.clips import word_span
 from farfield.training.files import PER_FILE, Counts, Progress, make_segments
 from farfield.training.fit import PHONE_KINDS, ROUND, Task, fit_all, knows_phones, load_network, looks_taken
 from farfield.training.material import PARTS, Collection, Phrase, collect
-from farfield.training.neighbours import spellings
 from farfield.training.network import Network, weight_count
+from farfield.training.pronunciation import spellings
 
 _ALONE_PER_HOUR = 0.5  # for a listener without its second look, which at the rate above would miss too much
 STRICTER = (0.0, 3.0)

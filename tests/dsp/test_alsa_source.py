@@ -114,7 +114,7 @@ def test_closing_while_the_device_is_away(quick, monkeypatch):
 
 def test_a_device_that_falls_silent_is_opened_anew(quick, monkeypatch):
     """One that neither gives frames nor fails, as an array whose firmware hangs."""
-    monkeypatch.setattr(module, "_QUIET_S", 0.05)
+    monkeypatch.setattr(module, "_QUIET_S", 0.5)
     dumb, other = Microphone(3), Microphone(3)
     other.say(sound(0))
     with AlsaSource("mic", PROFILE, opener=Shelf(dumb, other)) as source:

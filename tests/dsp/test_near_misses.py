@@ -14,7 +14,7 @@ import pytest
 
 from farfield.evaluation import near
 from farfield.model import load_model, shipped_models
-from farfield.training import neighbours
+from farfield.training import neighbours, pronunciation
 from farfield.training.voices import Voice
 
 LIMIT = 0.3
@@ -23,7 +23,7 @@ PHRASES = 12  # of each kind
 VOICES = (Voice("espeak-ng", "en-us+m3", 1.0, 1.0), Voice("flite", "slt", 1.0, 1.0), Voice("flite", "awb", 1.0, 1.0))
 
 pytestmark = pytest.mark.skipif(
-    not neighbours.LEXICON.is_file() or not all(shutil.which(voice.program) for voice in VOICES),
+    not pronunciation.LEXICON.is_file() or not all(shutil.which(voice.program) for voice in VOICES),
     reason="needs voices and the CMU lexicon: apt-get install espeak-ng flite festlex-cmu",
 )
 

@@ -9,12 +9,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from farfield.errors import InputError
-from farfield.training import neighbours
+from farfield.training import pronunciation
 from farfield.training.neighbours import holds, near_misses
 
 WORDS = ("alexa", "computer", "jarvis", "smart mirror", "snowboy", "view glass")
 here = pytest.mark.skipif(
-    not neighbours.LEXICON.is_file() or shutil.which("flite") is None,
+    not pronunciation.LEXICON.is_file() or shutil.which("flite") is None,
     reason="needs the CMU lexicon and flite: apt-get install festlex-cmu flite",
 )
 
@@ -158,15 +158,15 @@ def test_more_than_there_is_is_refused():
 
 
 def test_without_the_lexicon_one_line_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(neighbours, "LEXICON", tmp_path / "cmudict.out")
-    neighbours._lexicon.cache_clear()
+    monkeypatch.setattr(pronunciation, "LEXICON", tmp_path / "cmudict.out")
+    pronunciation.lexicon.cache_clear()
     with pytest.raises(InputError, match=r"apt-get install festlex-cmu$"):
         near_misses("alexa", 5, 0)
 
 
 @here
 def test_without_flite_an_unknown_word_says_how_to_get_it(monkeypatch):
-    neighbours._lexicon.cache_clear()
+    pronunciation.lexicon.cache_clear()
     monkeypatch.setattr(shutil, "which", lambda program: None)
     with pytest.raises(InputError, match=r"apt-get install flite$"):
         near_misses("grubblefosh", 5, 0)
@@ -177,7 +177,7 @@ def test_spellings_are_the_lexicons_phones():
     """As the CMU lexicon has them; of a word that it lacks, as flite's letter-to-sound rules do; every one of several."""
 
     def spelled(text):
-        return {" ".join(neighbours.PHONES[phone] for phone in phones) for phones in neighbours.spellings(text)}
+        return {" ".join(pronunciation.PHONES[phone] for phone in phones) for phones in pronunciation.spellings(text)}
 
     assert spelled("computer") == {"k ax m p y uw t er"}
     assert spelled("View Glass") == {"v y uw g l ae s"}

@@ -12,6 +12,7 @@ import pytest
 from farfield import cli  # noqa: F401 - it loads the bench's commands
 from farfield.hil import BoardRig, FileRig
 from farfield.hil.cli.options import priority
+from reference.patience import PATIENCE_S
 
 TOLD = """
 import os, json
@@ -27,7 +28,7 @@ print(json.dumps([before, denied, inside, state(), make_realtime()]))
 
 
 def told(*around):
-    ran = subprocess.run([*around, sys.executable, "-c", TOLD], capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run([*around, sys.executable, "-c", TOLD], capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     return json.loads(ran.stdout)
 
 
@@ -73,7 +74,7 @@ def test_listen_says_what_it_goes_without():
         pytest.skip("needs a user who may give up a right, and setpriv")
     around = ["prlimit", "--rtprio=0", "--memlock=65536", "setpriv", "--bounding-set=-sys_nice,-ipc_lock"]
     command = [sys.executable, "-m", "farfield.cli", "listen", "--serial", "no-such-port"]
-    ran = subprocess.run([*around, *command], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run([*around, *command], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert ran.returncode == 2
     note, error = ran.stderr.splitlines()
     assert "listening without real-time scheduling (Operation not permitted" in note and "and without locked memory" in note

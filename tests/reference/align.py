@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from reference.once import once
+
 RATE = 16_000
 HOP, TAPS, PHASES = 512, 32, 256
 
@@ -163,3 +165,11 @@ class AlignReference:
         if abs(turned) > (50e-6 if not self.fine else 10e-6 if self.rho == 0 else 4e-6):
             self.rho = min(max(self.rho + (0.8 if self.fine else 1) * turned, -0.002), 0.002)
         self.fine = abs(turned) < 150e-6
+
+
+@once
+def align(mic, ref):
+    """mic, ref, each float64 (n,): as they leave; and the echo's delay, the drift and the moves at the end."""
+    slow = AlignReference()
+    mics, refs = slow.align(mic, ref)
+    return mics, refs, slow.echo, slow.rho, slow.moves

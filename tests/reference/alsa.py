@@ -16,7 +16,7 @@ from farfield.alsa.pcm import DeviceError
 from farfield.errors import InputError
 
 RATE = 16_000
-WAIT_S = 5.0  # for what is sure to come
+WAIT_S = 30.0  # for what is sure to come, however busy the machine is
 
 
 class HostClock:
@@ -230,7 +230,7 @@ class Speaker(Plugged):
             self._room += frames
         self.wake()
 
-    def given(self, frames, timeout_s=5.0):
+    def given(self, frames, timeout_s=WAIT_S):
         """Whether so many frames have been written, before time is up."""
         with self.changed:
             return self.changed.wait_for(lambda: len(self.heard) >= frames, timeout_s)

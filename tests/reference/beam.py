@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from reference.once import once
+
 RATE, SIZE, HOP = 16_000, 512, 256
 SPEED_OF_SOUND = 343.0
 SILENT, DECAY = 1e-16, 0.85
@@ -27,6 +29,7 @@ def filter_and_sum(x, weights):
     return out[:frames]
 
 
+@once
 def maps(x, positions_mm, lowest_hz=300.0, highest_hz=7500.0, smoothing=0.8, directions=72, used=None):
     """What DirectionFinder gives for the whole stream: (updates, directions + 1)."""
     used = range(len(positions_mm)) if used is None else used

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from reference.once import once
+
 RATE = 16_000
 FLOOR = 1e-12
 
@@ -129,6 +131,7 @@ def clipped(x):
     return bool(np.any((x[1:] == x[:-1]) & (np.abs(x[1:]) >= single(0.99))))
 
 
+@once
 def cancel(mic, ref, recalls=(), **parameters):
     """Whole recordings: mic (frames, M), ref (frames, R) -> what the kernel gives, two hops late, (frames, M).
 

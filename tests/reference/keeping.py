@@ -3,8 +3,10 @@
 import base64
 import json
 import random
+from collections import deque
 from concurrent.futures import Executor, Future
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,37 @@ class AtOnce(Executor):
         except BaseException as error:
             done.set_exception(error)
         return done
+
+
+class Later(Executor):
+    """Does what it is given when it is told to, or when somebody waits for the result: a writer that is behind."""
+
+    def __init__(self):
+        self._waiting = deque()
+
+    def submit(self, work, *arguments, **named):
+        done = _Due(self)
+        self._waiting.append((done, partial(work, *arguments, **named)))
+        return done
+
+    def go(self, steps=1):
+        for _ in range(min(steps, len(self._waiting))):
+            done, work = self._waiting.popleft()
+            try:
+                done.set_result(work())
+            except BaseException as error:
+                done.set_exception(error)
+
+
+class _Due(Future):
+    def __init__(self, writer):
+        super().__init__()
+        self._writer = writer
+
+    def result(self, timeout=None):
+        while not self.done():
+            self._writer.go()
+        return super().result(timeout)
 
 
 class Clock:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from reference.beam import HOP, SIZE, WINDOW, spectra
+from reference.once import once
 
 FIRST, STOP, STEP = 10, 202, 2  # bins that are searched
 START, WARM = 8, 192  # hops
@@ -114,3 +115,11 @@ class MVDR:
             out[(t + 1) * HOP : (t + 1) * HOP + SIZE] += WINDOW * np.fft.irfft(self.hop(spectrum), SIZE)
         out[(frames // HOP + 1) * HOP :] = 0
         return out[:frames, None]
+
+
+@once
+def beam(steering, coherence, x, **options):
+    """The beam of a whole stream; where it looks and whether somebody is there at the end."""
+    slow = MVDR(steering, coherence, **options)
+    made = slow.process(x)
+    return made, slow.look, bool(slow.present)

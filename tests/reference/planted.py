@@ -4,7 +4,9 @@ from concurrent.futures import Future
 
 import numpy as np
 
+from farfield.look import trunk
 from farfield.model import Model
+from farfield.owner import Owner
 from reference.networks import random_network
 
 
@@ -88,3 +90,20 @@ class PlantedVerdict:
         self.is_fresh = False
         self.look.seen.append(features.copy())
         return np.array(self.look.verdict(features), np.uint8)
+
+
+def planted_owner(model, p):
+    """One who finds everybody as probable as `p`."""
+    channels = sum(model.network["slots"][slot]["channels"] for slot in trunk(model))
+    return Owner(model.word, model.fingerprint, np.zeros(channels), np.ones(channels), np.zeros(channels),
+                 float(np.log(p / (1 - p))), 0.5)  # fmt: skip
+
+
+def layered(start=0, count=1, **fields):
+    """Random models that have a trunk."""
+    found = []
+    while len(found) < count:
+        model, start = random_model(start, **fields), start + 1
+        if sum(layer["kind"] == "conv" for layer in model.network["layers"]) >= 2:
+            found.append(model)
+    return found

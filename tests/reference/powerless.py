@@ -12,6 +12,8 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reference.patience import PATIENCE_S
+
 CALLS = (
     "openat,open,creat,write,pwrite64,pwritev,writev,ftruncate,truncate,rename,renameat,renameat2,unlink,unlinkat,link,linkat,"
     "fsync,fdatasync,close,lseek,dup,dup2,fallocate,copy_file_range,sendfile"
@@ -23,7 +25,7 @@ _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
 def record(command, log):
     """Run a command; its calls as (name, texts, the rest of the arguments split at commas, result), in order."""
     strace = ["strace", "-f", "--seccomp-bpf", "-xx", "-s", "4000000", "-e", f"trace={CALLS}", "-e", "signal=none", "-o", log]
-    subprocess.run([*map(str, strace), *map(str, command)], check=True, timeout=120, stdout=subprocess.DEVNULL)
+    subprocess.run([*map(str, strace), *map(str, command)], check=True, timeout=PATIENCE_S, stdout=subprocess.DEVNULL)
     found = []
     with open(log) as lines:
         for line in lines:

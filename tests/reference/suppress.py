@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from reference.once import once
+
 SIZE, HOP, BINS = 512, 96, 257
 LONG = SIZE - HOP
 FLOOR, SPECK = 1e-12, 1e-15
@@ -95,6 +97,7 @@ class SuppressorReference:
         return done.T
 
 
+@once
 def suppress(left, mic=None, *, late_samples=0, **parameters):
     """Whole streams (frames, M) -> what the kernel gives, two hops late, (frames, M)."""
     frames, microphones = left.shape

@@ -13,14 +13,14 @@ import pytest
 
 from farfield.board.simulated import Faults, SimulatedBoard
 from reference import marked
+from reference.patience import PATIENCE_S
 from reference.planted import random_model
 
 DRIVER = Path(__file__).parents[2] / "capture_driver.py"
-_PATIENCE_S = 60
 
 
 class Listening:
-    """`farfield listen` as a process. Its stdout is read by the line; whatever it prints must come within a minute."""
+    """`farfield listen` as a process. Its stdout is read by the line; whatever it prints must come in time."""
 
     def __init__(self, process, errors):
         self.process, self.errors, self.lines = process, errors, []
@@ -28,7 +28,7 @@ class Listening:
 
     def until(self, *texts):
         """Reads on to a line that holds all the texts, and gives it."""
-        until_s = time.monotonic() + _PATIENCE_S
+        until_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < until_s:
             while b"\n" in self._rest:
                 line, _, self._rest = self._rest.partition(b"\n")
@@ -50,7 +50,7 @@ class Listening:
         """Lets it end, and gives its status and what it said on stderr."""
         self.until("over")
         self.go_on()
-        self.process.wait(timeout=_PATIENCE_S)
+        self.process.wait(timeout=PATIENCE_S)
         self.errors.seek(0)
         return self.process.returncode, self.errors.read().decode()
 

@@ -16,6 +16,7 @@ from farfield import Block, Chain, load_profile
 from farfield.capture import memory
 from farfield.capture.indicator import CommandHook, Indicator, State
 from farfield.capture.listener import Listener
+from reference.patience import PATIENCE_S
 from reference.planted import known, random_model
 
 
@@ -175,7 +176,7 @@ def test_a_command_that_fails_breaks_the_indicator():
     hook = CommandHook("false")
     indicator = Indicator(hook)
     indicator.enter(State.LISTENING)
-    hook._helper.wait(timeout=30)
+    hook._helper.wait(timeout=PATIENCE_S)
     assert not indicator.enter(State.HEARD) or indicator.broken
     assert not indicator.enter(State.CAPTURING) and indicator.state is not State.CAPTURING
     hook.close()

@@ -19,6 +19,7 @@ from farfield.hil import demo_room
 from farfield.store import Store, audit
 from farfield.store.retention import Retention
 from reference.keeping import OWNER, REVIEWERS, Clock, files, keep, make_store, marked, mismatches, traces
+from reference.patience import PATIENCE_S
 from reference.unchanged import state
 
 SECONDS = 4  # of the demo room: a word, a question, and the pause that ends it
@@ -44,7 +45,7 @@ def listened(room, store):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FARFIELD_")}
     for _ in range(4):
         command = [sys.executable, "-m", "farfield.cli", "listen", "--board-simulated", room, "--store", store(), "--json"]
-        ran = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=60)
+        ran = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
         assert ran.returncode == 0, ran.stderr
         said = [json.loads(line) for line in ran.stdout.splitlines()]
         told = {kind: [one for one in said if one["type"] == kind] for kind in ("heard", "utterance", "state", "end")}
@@ -124,7 +125,7 @@ def test_mute_destroys_the_utterance_that_is_being_kept(listening, layout, wakin
 
 def test_a_folder_that_is_no_store_is_refused_before_anything_is_heard(room, tmp_path):
     command = [sys.executable, "-m", "farfield.cli", "listen", "--board-simulated", str(room), "--store", str(tmp_path)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.splitlines()[-1] == f"farfield: {tmp_path}: is no store; set one up with: farfield store setup {tmp_path}"
 
@@ -170,7 +171,7 @@ def test_on_a_disk_that_is_full_or_read_only_it_says_so_and_goes_on_detecting(ro
     (tmp_path / "disk").mkdir()
     script = SMALL_DISK.format(path=[path for path in sys.path if path])
     command = ["unshare", "-Urm", sys.executable, "-c", script, tmp_path / "disk", room]
-    ran = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE_S)
     assert ran.returncode == 0, ran.stderr
     there, full, read_only, again = ran.stdout.splitlines()
     assert there == "room 1 1 True " and again == "again 1 1 True "
@@ -206,11 +207,11 @@ def test_retention_is_kept_while_the_service_runs(tmp_path):
         keep(store, marked(2))
         watched.fails = True
         for _ in range(4):
-            assert watched.failed.acquire(timeout=30)
+            assert watched.failed.acquire(timeout=PATIENCE_S)
         assert store.utterances() and notes == ["retention: disk: cannot be used"]
         clock.go(days=2)
         watched.fails = False
         while store.utterances():
-            assert watched.done.acquire(timeout=30)
+            assert watched.done.acquire(timeout=PATIENCE_S)
     assert Path(tmp_path / "sealed").is_dir() and not list((tmp_path / "sealed").iterdir())
     assert not any(thread.name == "retention" for thread in threading.enumerate())

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from reference.patience import PATIENCE_S
+
 ATTEMPTS = """
 import ctypes, errno, json, mmap, os, socket, subprocess, sys, threading
 from pathlib import Path
@@ -108,7 +110,7 @@ def attempted(tmp_path):
             for name in names:
                 (tmp_path / folder / name).write_text("there")
         command = [sys.executable, "-W", "ignore", "-c", ATTEMPTS, tmp_path / "inside", tmp_path / "outside", held]
-        ran = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
+        ran = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE_S)
         assert ran.returncode == 0, ran.stderr
         return json.loads(ran.stdout), {path.name for path in (tmp_path / "outside").iterdir()}
 

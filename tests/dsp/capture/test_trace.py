@@ -14,6 +14,7 @@ from farfield import Block, Chain, load_model, load_profile
 from farfield.source import SoundFile
 from reference import marked, trace
 from reference.keeping import make_store
+from reference.patience import PATIENCE_S
 from reference.unchanged import state
 
 RATE = 16_000
@@ -49,7 +50,7 @@ def listened(listening, layout, tmp_path, seconds, pace, *arguments, faults="non
                    frames=frames, sound=sound, before=trace.command(folder)) as run:  # fmt: skip
         run.until('"state": "listening"')
         shared = [line for line in run.maps() if line.split()[1][1::2] == "ws"]  # writable, and shared
-        assert run.board.finished.wait(timeout=60 + seconds / pace)
+        assert run.board.finished.wait(timeout=PATIENCE_S + seconds / pace)
         run.send(signal.SIGTERM)
         run.until('"state": "stopped"')
         end = json.loads(run.until('"type": "end"'))
@@ -137,8 +138,12 @@ def test_the_mishap_of_2018(listening, layout, tmp_path, fault):
     store, _ = make_store(tmp_path / "store", consents=("store", "review", "train", "false-wake"), sample_share=1.0)
     before = state(tmp_path / "store")
     seconds = len(talk) / RATE
-    given, end = listened(listening, layout, tmp_path, seconds, 3, "--model", "alexa", "--store", tmp_path / "store",
-                          faults=fault, sound=talk)  # fmt: skip
+    for pace in (3, 2, 1):  # what a busy machine did not hear proves nothing: again, and slower
+        (tmp_path / str(pace)).mkdir()
+        given, end = listened(listening, layout, tmp_path / str(pace), seconds, pace, "--model", "alexa", "--store",
+                              tmp_path / "store", faults=fault, sound=talk)  # fmt: skip
+        if end["seconds"] > 0.95 * seconds:
+            break
     assert end["seconds"] > 0.95 * seconds, end
     changed = state(tmp_path / "store") != before
     wrong, elsewhere = findings(given, seconds), given.amount(besides=STDOUT)

@@ -15,7 +15,7 @@ import soundfile
 from farfield.cli import main
 from farfield.store import Settings, Store, keys, merkle, read_package, read_receipt
 from farfield.store.log import read_checkpoint
-from farfield.store.store import utc_now
+from farfield.store.opened import utc_now
 from reference.keeping import OWNER, POLICY, REVIEWERS, Clock, files, keep, marked, traces
 
 

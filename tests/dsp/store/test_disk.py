@@ -15,6 +15,7 @@ from farfield.store import Settings, Store, audit
 from farfield.store.records import Records
 from farfield.store.utterance import sealed_path
 from reference.keeping import OPENING, OWNER, AtOnce, keep, leaves, make_store, marked, mismatches
+from reference.patience import PATIENCE_S
 
 FAULTS = {"write": ("os.write", 0), "middle of write": ("os.write", 2), "fsync": ("os.fsync", 0), "rename": ("os.rename", 0)}
 
@@ -72,7 +73,7 @@ def test_a_real_disk_that_is_full_and_then_read_only(tmp_path):
         pytest.skip("needs user namespaces")
     script = SMALL_DISK.format(path=[p for p in sys.path if p])
     ran = subprocess.run(
-        ["unshare", "-Urm", sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60
+        ["unshare", "-Urm", sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert ran.returncode == 0, ran.stderr
     full, read_only, again = ran.stdout.splitlines()
@@ -86,6 +87,7 @@ def test_what_a_dead_process_left_is_destroyed_and_what_a_living_one_writes_is_n
     kept = keep(store, marked(16))
     living = store.begin(OPENING)
     living.write(marked(17))
+    store.writer.submit(int).result()  # its file is there, which the store's thread makes
     (tmp_path / "sealed" / "dead.partial").write_bytes(b"begun")
     (tmp_path / "sealed" / "orphan.sealed").write_bytes(b"no record")
     assert len(mismatches(store)) == 3
@@ -213,7 +215,7 @@ def test_a_word_while_the_last_utterance_waits_for_the_disk_is_kept_too(tmp_path
 
     def slow(*paths):
         waits.set()
-        assert goes_on.wait(30)
+        assert goes_on.wait(PATIENCE_S)
         real(*paths)
 
     with monkeypatch.context() as patched:
@@ -221,7 +223,7 @@ def test_a_word_while_the_last_utterance_waits_for_the_disk_is_kept_too(tmp_path
         first = store.begin(OPENING)
         first.write(marked(1))
         ending = first.finish(20_000)
-        assert waits.wait(30)
+        assert waits.wait(PATIENCE_S)
         second = store.begin(OPENING)
         second.write(marked(2))
         assert not ending.done() and second is not None

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from reference.patience import PATIENCE_S
 from reference.tracing import run_until
 
 TESTS = Path(__file__).parents[2]
 
 
 def kill(tool, *arguments):
-    ran = subprocess.run([sys.executable, str(TESTS / tool), *arguments], capture_output=True, text=True, timeout=300)
+    ran = subprocess.run([sys.executable, str(TESTS / tool), *arguments], capture_output=True, text=True, timeout=PATIENCE_S)
     assert ran.stdout, ran.stderr
     return ran.returncode, json.loads(ran.stdout)
 

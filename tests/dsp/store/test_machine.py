@@ -1,7 +1,9 @@
 """Random consents, captures, deletions, expiries and clocks against a plain model; ten thousand of them with FARFIELD_LONG=1."""
 
 import os
+import random
 import sqlite3
+import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from farfield.errors import InputError
-from farfield.store import PURPOSES, Store, audit, consent, sampling, utterance
-from reference.keeping import OPENING, OWNER, POLICY, keep, make_store, marked, mismatches
+from farfield.store import PURPOSES, Store, audit, consent, names, sampling, utterance
+from reference.keeping import OPENING, OWNER, POLICY, Later, keep, leaves, make_store, marked, mismatches
 
 purposes = st.sampled_from(PURPOSES)
 RETENTION_DAYS = 2
@@ -22,17 +24,20 @@ class Machine(RuleBasedStateMachine):
     """given: the purposes consented to. kept: id to what must hold for it.
 
     Of each: when it began in true time, and whether review and train were consented to from then on without a break.
-    In the order of their capture: ids are random, and what is drawn from them by their order could not be replayed.
     speaking: captures that have not ended, and the purposes that were consented to ever since they began.
+    Whatever the machine does could be done again, the same: its ids, its sample and its writer's turns hang on what is drawn.
     """
 
     folder, started, operations = None, 0, 0
+    chance = random.Random()
 
     @initialize(chosen=st.sets(purposes))
     def begin(self, chosen):
         Machine.started += 1
         wanted = {"sample_share": 1.0, "sample_a_day": 3, "sample_on_device": 8, "retention_days": RETENTION_DAYS}
+        Machine.chance.seed(1)
         self.store, self.clock = make_store(Machine.folder / str(Machine.started), consents=(), **wanted)
+        self.store.chance, self.store.writer = Machine.chance, Later()
         (Machine.folder / f"{Machine.started} out").mkdir()
         self.given, self.kept, self.speaking, self.jumped = set(), {}, [], False
         self.give(sorted(set(PURPOSES) - chosen))
@@ -66,12 +71,14 @@ class Machine(RuleBasedStateMachine):
             if identity:
                 self.kept[identity] = {"at": self.clock.true, "held": set(self.given)}
 
-    @rule()
-    def speak(self):
+    @rule(steps=st.integers(0, 3))
+    def speak(self, steps):
+        """steps: how far the writer gets with it before somebody waits for it."""
         sealing = self.store.begin(OPENING)
         if sealing:
             self.speaking.append((sealing, self.clock.true, set(self.given)))
             sealing.write(marked(7, 0.02))
+            self.store.writer.go(steps)
         assert (sealing is not None) == ("store" in self.given)
 
     @precondition(lambda self: self.speaking)
@@ -142,7 +149,7 @@ class Machine(RuleBasedStateMachine):
         self.speaking = []
         self.clock.restart(datetime(1970, 1, 1, tzinfo=UTC) if unset else None)
         self.jumped |= unset
-        self.store = Store(self.store.folder, clock=self.clock, uptime=self.clock.uptime)
+        self.store = Store(self.store.folder, clock=self.clock, uptime=self.clock.uptime, writer=Later())
 
     @rule(which=st.sampled_from([{"sample_a_day": 1}, {"sample_a_day": 3}, {"reviewers": None},
                                  {"reviewers": OWNER.public_key()}]))  # fmt: skip
@@ -175,6 +182,13 @@ class Machine(RuleBasedStateMachine):
             assert audit.verify(self.store)[1] == []
 
 
+@pytest.fixture(autouse=True)
+def replayable(monkeypatch):
+    """One source for all that a store draws by chance."""
+    monkeypatch.setattr(names, "fresh", lambda: Machine.chance.randbytes(16).hex())
+    monkeypatch.setattr(random, "SystemRandom", lambda: Machine.chance)
+
+
 def explore(folder, examples, steps, **wanted):
     Machine.folder, Machine.operations = folder, 0
     wanted = {"max_examples": examples, "stateful_step_count": steps, "deadline": None,
@@ -199,17 +213,48 @@ def uncapped(change, age, *_):
     return change.execute("SELECT count(*) FROM wraps WHERE day = ?", (age // sampling.DAY,)).fetchone()[0]
 
 
+# What is planted, and the steps one of which must find it.
 FAULTS = {
-    "nobody asks for consent": (consent, "all_given", lambda change: dict.fromkeys(PURPOSES, 0)),
-    "a withdrawal while somebody speaks is not seen": (consent, "held", lambda change, purpose, then: purpose in then),
-    "nothing expires": (utterance, "ids", lambda execute, youngest=None: [] if youngest else REAL_IDS(execute)),
-    "a withdrawn wrap stays": (utterance, "drop_wraps", lambda *_: []),
-    "a day has no cap": (sampling, "draw", uncapped),
-}
+    "nobody asks for consent": (consent, "all_given", lambda change: dict.fromkeys(PURPOSES, 0), ("speak", "capture")),
+    "a withdrawal while somebody speaks is not seen":
+        (consent, "held", lambda change, purpose, then: purpose in then, ("fall_silent", "holds")),
+    "nothing expires":
+        (utterance, "ids", lambda execute, youngest=None: [] if youngest else REAL_IDS(execute), ("holds",)),
+    "a withdrawn wrap stays": (utterance, "drop_wraps", lambda *_: [], ("holds", "add_wrap")),
+    "a day has no cap": (sampling, "draw", uncapped, ("holds", "add_wrap")),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_is_planted_is_found(tmp_path, monkeypatch, fault):
-    monkeypatch.setattr(*FAULTS[fault])
-    with pytest.raises((AssertionError, sqlite3.IntegrityError)):
-        explore(tmp_path, 600, 30, phases=[Phase.generate], derandomize=True, database=None)
+    """By a failure that comes again when it is played again: anything else is no finding, and hypothesis' own error."""
+    *planted, finders = FAULTS[fault]
+    monkeypatch.setattr(*planted)
+    try:
+        done = explore(tmp_path, 600, 30, phases=[Phase.generate], derandomize=True, database=None)
+    except (AssertionError, sqlite3.IntegrityError) as error:
+        assert traceback.extract_tb(error.__traceback__)[-1].name in finders
+    else:
+        pytest.fail(f"not found: {fault}, by {done} operations on {Machine.started} stores")
+
+
+KEYED = dict.fromkeys(("digest", "owner", "reviewers"))  # hang on keys, which hang on chance and decide nothing
+
+
+def test_what_was_done_can_be_done_again(tmp_path, monkeypatch):
+    """The same log, ids and sample and all: else hypothesis can neither replay nor shrink what it found."""
+    told, real = [], Machine.teardown
+
+    def noted(self):
+        real(self)
+        if hasattr(self, "store"):
+            told[-1].append([leaf | KEYED for leaf in leaves(self.store)])
+
+    monkeypatch.setattr(Machine, "teardown", noted)
+    for turn in ("first", "again"):
+        told.append([])
+        (tmp_path / turn).mkdir()
+        explore(tmp_path / turn, 4, 25, phases=[Phase.generate], derandomize=True, database=None)
+    assert told[0] == told[1] and any(
+        leaf.get("purpose") == "review" and leaf["what"] == "wrap" for log in told[0] for leaf in log
+    )

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from reference import powerless
+from reference.patience import PATIENCE_S
 
 TOOL = Path(__file__).parents[2] / "power_loss.py"
 traced = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 
 
 def lose(*arguments):
-    ran = subprocess.run([sys.executable, str(TOOL), *arguments], capture_output=True, text=True, timeout=300)
+    ran = subprocess.run([sys.executable, str(TOOL), *arguments], capture_output=True, text=True, timeout=PATIENCE_S)
     assert "states" in ran.stdout, ran.stderr
     return ran.returncode, json.loads(ran.stdout.splitlines()[-1])
 

@@ -14,6 +14,7 @@ from farfield.store import Store, records
 from farfield.store.sealed import HEADER
 from farfield.store.utterance import sealed_path
 from reference.keeping import OWNER, files, keep, make_store, marked, mismatches, traces
+from reference.patience import PATIENCE_S
 
 
 def remains(folder, needles, window=16):
@@ -182,7 +183,7 @@ def test_neither_key_nor_sound_stays_in_memory(tmp_path, plant, end):
     """The process reads its own memory after the end; what it looks for it keeps masked. Planted: a key, a sound that stays."""
     script = MEMORY.format(path=[p for p in sys.path if p])
     command = [sys.executable, "-c", script, str(tmp_path), plant, end]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert ran.returncode == 0, ran.stderr
     sound, key = map(int, ran.stdout.split())
     assert (sound > 0, key > 0) == (plant == "sound", plant == "key"), ran.stdout
