@@ -88,8 +88,8 @@ cdef class EchoCanceller:
 
     microphones: 1 to 16. references: 1 to 4. hop: 64, 128 or 256 samples; the delay is two hops.
     tail_samples: length of echo path that is learnt, up to 8,192 (512 ms), rounded up to whole hops.
-    memory_s: time in which an echo path is expected to change, 0.1 to 1000, while it is not seen to. noise_smoothing: s above, for hop 128.
-    initial: the square of the path's gain, over all partitions, that is thought likely before anything is learnt.
+    memory_s: time in which an echo path is expected to change, 0.1 to 1000, while it is not seen to. noise_smoothing: s above, for
+    hop 128. initial: the square of the path's gain, over all partitions, that is thought likely before anything is learnt.
     repair: partitions constrained each hop. TypeError, ValueError: an argument out of its range.
     """
 
@@ -174,8 +174,8 @@ cdef class EchoCanceller:
         self.heard = <double *> zeros(2 * self.microphones)
         self.match = zeros(2 * self.microphones)
         if (self.plan == NULL or self.prior == NULL or self.x == NULL or self.w == NULL or self.mean == NULL or self.kept == NULL
-                or self.taps == NULL or self.motion == NULL or self.gain == NULL or self.noise == NULL or self.far == NULL or self.near == NULL or self.ready == NULL or self.scratch == NULL
-                or self.level == NULL or self.heard == NULL or self.match == NULL):
+                or self.taps == NULL or self.motion == NULL or self.gain == NULL or self.noise == NULL or self.far == NULL
+                or self.near == NULL or self.ready == NULL or self.scratch == NULL or self.level == NULL or self.heard == NULL or self.match == NULL):
             raise MemoryError("EchoCanceller: no memory for its state")
         shape = np.maximum(10 ** (-6 * np.arange(self.partitions) * self.hop / (RATE * DECAY_S)), 10 ** (-LEAST_DECAY_DB / 10))
         for p in range(self.partitions):
