@@ -175,7 +175,8 @@ cdef class EchoCanceller:
         self.match = zeros(2 * self.microphones)
         if (self.plan == NULL or self.prior == NULL or self.x == NULL or self.w == NULL or self.mean == NULL or self.kept == NULL
                 or self.taps == NULL or self.motion == NULL or self.gain == NULL or self.noise == NULL or self.far == NULL
-                or self.near == NULL or self.ready == NULL or self.scratch == NULL or self.level == NULL or self.heard == NULL or self.match == NULL):
+                or self.near == NULL or self.ready == NULL or self.scratch == NULL
+                or self.level == NULL or self.heard == NULL or self.match == NULL):
             raise MemoryError("EchoCanceller: no memory for its state")
         shape = np.maximum(10 ** (-6 * np.arange(self.partitions) * self.hop / (RATE * DECAY_S)), 10 ** (-LEAST_DECAY_DB / 10))
         for p in range(self.partitions):
@@ -347,7 +348,8 @@ cdef class EchoCanceller:
                     c[k] *= scale
                 c += 3 * self.stride
         for p in range(filters):
-            real_inverse(self.plan, self.w + 3 * p * self.stride, self.w + (3 * p + 1) * self.stride, signal, signal + 2 * self.hop)
+            c = self.w + 3 * p * self.stride
+            real_inverse(self.plan, c, c + self.stride, signal, signal + 2 * self.hop)
             memcpy(self.taps + 2 * p * self.hop, signal, self.hop * sizeof(float))
             memset(self.taps + (2 * p + 1) * self.hop, 0, self.hop * sizeof(float))
         memset(self.motion, 0, 2 * self.microphones * sizeof(float))
