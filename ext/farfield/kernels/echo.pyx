@@ -88,8 +88,8 @@ cdef class EchoCanceller:
 
     microphones: 1 to 16. references: 1 to 4. hop: 64, 128 or 256 samples; the delay is two hops.
     tail_samples: length of echo path that is learnt, up to 8,192 (512 ms), rounded up to whole hops.
-    memory_s: time in which an echo path is expected to change, 0.1 to 1000, while it is not seen to. noise_smoothing: s above, for
-    hop 128. initial: the square of the path's gain, over all partitions, that is thought likely before anything is learnt.
+    memory_s: time in which an echo path is expected to change, 0.1 to 1000, while it is not seen to. noise_smoothing: s above,
+    for hop 128. initial: the square of the path's gain, over all partitions, that is thought likely before anything is known.
     repair: partitions constrained each hop. TypeError, ValueError: an argument out of its range.
     """
 
