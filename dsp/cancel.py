@@ -7,9 +7,9 @@ from farfield import kernels
 
 Samples = NDArray[np.int16 | np.float32]
 
-# In which a room is expected to change. What is learnt from a talker as if it were echo grows with how soon that is: with the
-# kernel's own 3 s, a third more words are missed while the device plays; with 10 s, less echo is taken out in pauses.
-MEMORY_S = 6.0
+# In which a room is expected to change while it is not seen to. The longer, the less is learnt from a talker as if he were echo,
+# and the less echo is taken out in his pauses; a path that does change is followed within a second either way.
+MEMORY_S = 15.0
 
 
 def cancel(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve, istft, stft
 
 from farfield import kernels
+from farfield.cancel import MEMORY_S
 from farfield.training.clips import RATE
 
 Sound = NDArray[np.float32]
@@ -131,7 +132,8 @@ def residual_echo(played: Sound, response: Sound, random: np.random.Generator) -
     drive = random.uniform(0.2, 3.0)
     echo = in_room(np.tanh(drive * played) / np.tanh(drive), response)
     heard = echo + 10 ** (random.uniform(-60, -30) / 20) * random.standard_normal(len(echo))
-    canceller = kernels.EchoCanceller(1, 1, tail_samples=int(random.choice([1024, 2048, 3072])))
+    tail = int(random.choice([1024, 2048, 3072]))
+    canceller = kernels.EchoCanceller(1, 1, tail_samples=tail, memory_s=MEMORY_S)
     left: Sound = canceller.process(heard.astype(np.float32)[:, None], played.astype(np.float32)[:, None])[:, 0]
     return left
 

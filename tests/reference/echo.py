@@ -27,6 +27,8 @@ class EchoReference:
         self.hop, self.partitions = hop, -(-tail_samples // hop)
         self.repair = min(repair, self.partitions)
         self.a2 = single(math.exp(-2 * hop / (RATE * memory_s)))
+        self.changing = min(self.a2, single(math.exp(-2 * hop / (RATE * 0.1))))
+        self.calming = 1 - min(self.repair / (1.25 * self.partitions), 1)
         self.smoothing = single(noise_smoothing ** (hop / 128))
         self.width = int(375 * 2 * hop / RATE)
         bins = hop + 1
@@ -37,6 +39,8 @@ class EchoReference:
         self.W = np.zeros((microphones, self.partitions, references, bins), complex)
         self.C = np.broadcast_to(self.prior, self.W.shape).copy()
         self.mean = np.zeros((microphones, self.partitions, references, 1))
+        self.taps = np.zeros((2, microphones, self.partitions, references, hop))  # when last constrained; their step before
+        self.motion = np.zeros((2, microphones))
         self.noise = np.zeros((microphones, bins))
         self.match = np.ones(microphones)
         self.heard, self.played = np.zeros(microphones), 0.0
@@ -71,6 +75,8 @@ class EchoReference:
         self.C *= (self.match / match)[:, None, None, None]
         self.kept, self.learnt = [self.kept[0], self.state()], 0
         self.X[:], self.x[:] = 0, 0
+        self.taps = np.stack([np.fft.irfft(self.W)[..., : self.hop], np.zeros(self.taps.shape[1:])])
+        self.motion[:] = 0
 
     def left(self, mic):
         """The microphones' hop without echo, in time."""
@@ -103,14 +109,22 @@ class EchoReference:
     def learn(self, power, E, D, heard):
         heard = heard[:, None, None, None]
         self.W = self.W + heard * self.C * np.conj(self.X) * E[:, None, None] / D
+        rho = self.motion[0] / (self.motion[1] + FLOOR)
+        self.motion *= self.calming
+        changing = np.maximum(rho - single(0.05), 0)[:, None, None, None] / (1 - single(0.05))
+        a2 = self.a2 + changing * (self.changing - self.a2)
         learnt = self.C - heard * self.C**2 * power / (2 * D)
         may_become = (np.abs(self.W) ** 2 + self.mean) / 2 + single(0.003) * self.prior * self.match[:, None, None, None]
-        self.C = self.a2 * learnt + (1 - self.a2) * may_become + FLOOR
+        self.C = a2 * learnt + (1 - a2) * may_become + FLOOR
         for _ in range(self.repair):
             w = np.fft.irfft(self.W[:, self.turn], 2 * self.hop)
             w[..., self.hop :] = 0
             self.W[:, self.turn] = np.fft.rfft(w)
             self.mean[:, self.turn] = np.sum(w**2, axis=-1, keepdims=True)
+            last, before = self.taps[:, :, self.turn]
+            step = w[..., : self.hop] - last
+            self.motion += [np.sum(step * before, (1, 2)), np.sum(step**2 + before**2, (1, 2)) / 2]
+            self.taps[:, :, self.turn] = w[..., : self.hop], step
             self.turn = (self.turn + 1) % self.partitions
 
 

@@ -10,11 +10,17 @@ With hop B, FFT size 2 B, P partitions of B taps, R references; everything per b
     W      += C X* E / D                                                                  Kalman gain C X* / D
     C       = a^2 (C - C^2 |X|^2 / (2 D)) + (1 - a^2) V + floor                           state covariance, diagonal
     V       = |W|^2 / 2 + (mean over k of |W|^2) / 2 + 0.003 C0                           what the path may become
+    a^2     = (1 - g) exp(-2 B / memory) + g exp(-2 B / 0.1 s),  g = max(rho - 0.05, 0) / 0.95
+    rho     = <d d'> / <(|d|^2 + |d'|^2) / 2>                                             whether the path is changing
     out     = y - last B of IFFT(sum_p,r X W) with the new W: the hop's own sound has taught the filter that cleans it
 
 and the last B taps of `repair` partitions, in turn, are set to zero each hop (the gradient constraint, round robin), which
 is also when the mean over k of |W|^2 is taken. W and C are brought up to date, and `out` is made, one hop later, just before
 they are used: each hop goes over them once.
+
+d is by how much a partition's B taps have moved since it was last constrained, d' in the turn before that, <> the mean over about
+1.25 rounds of all partitions. A filter on its way to another path goes the same way twice; one that a talker or noise pushes
+does not: so it may forget slowly, and learn little from a talker, and still follow a path that changes.
 
 G[m], 0.5 at m = 0 and 1 / (i pi m) at odd m, is the spectrum of the window (0..0, 1..1): E in one bin holds the echo of its
 neighbours, and a gain that knows of its own bin alone is too large between a voice's harmonics and does not settle.
@@ -31,6 +37,8 @@ by as much as their echo had jumped. Every X[p] is 0 then: references from befor
 
 Source: Enzner, Vary, "Frequency-domain adaptive Kalman filter for acoustic echo control", Signal Processing 86 (2006);
 Kuech, Mabande, Enzner, "State-space architecture of the partitioned-block-based acoustic echo controller", ICASSP 2014.
+Steps that go the same way twice ask for larger ones: Sutton, "Adapting bias by gradient descent: an incremental version of
+delta-bar-delta", AAAI 1992.
 
 Cost a hop and microphone: about 46 P R (B + 1) operations on 32 P R (B + 1) bytes, 3 FFTs of 2 B points, and 2 `repair` R more;
 a hop and reference: one FFT. At 192 ms, hop 128: 142,000 operations, 99 KB, 6 FFTs.
@@ -49,7 +57,7 @@ cimport numpy as cnp
 
 from farfield.kernels.boundary cimport ANY, apart, matrix, new_matrix, sound
 from farfield.kernels.fft cimport Plan, plan_free, plan_new, real_forward, real_inverse
-from farfield.kernels.kalman cimport LEAKS_TO, advance, clipped, explain, leak, mean_of_bins, mirror, observe
+from farfield.kernels.kalman cimport LEAKS_TO, advance, clipped, explain, leak, mean_of_bins, mirror, moved, observe
 from farfield.kernels.samples cimport Sound, energy, skip, sound_of, take, zeros
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memmove, memset
@@ -70,6 +78,9 @@ cdef float MATCHED = 16           # power ratio of microphone and references tha
 cdef float MOST_MATCHED = 1000
 cdef float EVIDENCE = 3e-6        # mean square, over the time of matching, that speaks for equal levels
 cdef double KEEP_S = 2            # longer than a jump of the echo takes to be found
+cdef double CHANGING_S = 0.1      # memory while the path is changing
+cdef float CALM = 0.05            # rho that is no change yet
+cdef float ROUNDS = 1.25          # that rho is averaged over
 cdef double MATCH_S = 0.5, DECAY_S = 0.3, LEAST_DECAY_DB = 12, SMOOTH_HZ = 375
 
 cdef class EchoCanceller:
@@ -77,8 +88,8 @@ cdef class EchoCanceller:
 
     microphones: 1 to 16. references: 1 to 4. hop: 64, 128 or 256 samples; the delay is two hops.
     tail_samples: length of echo path that is learnt, up to 8,192 (512 ms), rounded up to whole hops.
-    memory_s: time in which an echo path is expected to change, 0.1 to 1000. noise_smoothing: s above, for hop 128.
-    initial: the square of the path's gain, over all partitions, that is thought likely before anything is learnt.
+    memory_s: time in which an echo path is expected to change, 0.1 to 1000, while it is not seen to. noise_smoothing: s above,
+    for hop 128. initial: the square of the path's gain, over all partitions, that is thought likely before anything is known.
     repair: partitions constrained each hop. TypeError, ValueError: an argument out of its range.
     """
 
@@ -99,12 +110,16 @@ cdef class EchoCanceller:
     cdef Py_ssize_t stride        # floats a spectrum part takes: hop + 1, rounded up to a vector
     cdef Py_ssize_t width         # bins to each side that the error's power is averaged over
     cdef float a2, smoothing, rise
+    cdef float changing           # a^2 while the path is changing
+    cdef float calming            # share of <> that stays after a hop
     cdef double played            # sum of squares of the references while levels are matched
     cdef Plan *plan
     cdef float *prior             # [partition]: C0 at equal levels
     cdef float *x                 # [ring of partitions + 1][reference][re, im][stride]
     cdef float *w                 # [microphone][partition][reference][re, im, covariance][stride]
     cdef float *mean              # [microphone][partition][reference]: mean over bins of |W|^2 when last constrained
+    cdef float *taps              # [microphone][partition][reference][when last constrained, d'][hop]
+    cdef float *motion            # [microphone][<d d'>, <(|d|^2 + |d'|^2) / 2>]
     cdef float *kept              # [2][w, mean, g now]: as they were
     cdef float *gain              # [microphone][re, im of E / D, 1 / D][stride], of the last hop
     cdef float *noise             # [microphone][stride]
@@ -132,6 +147,8 @@ cdef class EchoCanceller:
         self.tail_samples = self.partitions * self.hop
         self.repair = min(_boundary.count("repair", repair, 1, 128), self.partitions)
         self.a2 = math.exp(-2 * self.hop / (RATE * _boundary.number("memory_s", memory_s, 0.1, 1000)))
+        self.changing = min(self.a2, math.exp(-2 * self.hop / (RATE * CHANGING_S)))
+        self.calming = 1 - min(self.repair / (ROUNDS * self.partitions), 1)
         self.smoothing = _boundary.number("noise_smoothing", noise_smoothing, 0, 0.999) ** (self.hop / 128.0)
         initial = _boundary.number("initial", initial, 1e-6, 1e6)
         self.matching = <int> (MATCH_S * RATE / self.hop)
@@ -143,6 +160,8 @@ cdef class EchoCanceller:
         self.x = zeros(self.slots * self.references * 2 * self.stride)
         self.w = zeros(self.microphones * self.partitions * self.references * 3 * self.stride)
         self.mean = zeros(self.microphones * self.partitions * self.references)
+        self.taps = zeros(self.microphones * self.partitions * self.references * 2 * self.hop)
+        self.motion = zeros(2 * self.microphones)
         self.keeping = <int> (KEEP_S * RATE / self.hop)
         self.kept = zeros(2 * self.state_floats())
         self.gain = zeros(self.microphones * 3 * self.stride)
@@ -154,8 +173,9 @@ cdef class EchoCanceller:
         self.level = zeros(2 * self.microphones)
         self.heard = <double *> zeros(2 * self.microphones)
         self.match = zeros(2 * self.microphones)
-        if (self.plan == NULL or self.prior == NULL or self.x == NULL or self.w == NULL or self.mean == NULL or self.kept == NULL or self.gain == NULL
-                or self.noise == NULL or self.far == NULL or self.near == NULL or self.ready == NULL or self.scratch == NULL
+        if (self.plan == NULL or self.prior == NULL or self.x == NULL or self.w == NULL or self.mean == NULL or self.kept == NULL
+                or self.taps == NULL or self.motion == NULL or self.gain == NULL or self.noise == NULL or self.far == NULL
+                or self.near == NULL or self.ready == NULL or self.scratch == NULL
                 or self.level == NULL or self.heard == NULL or self.match == NULL):
             raise MemoryError("EchoCanceller: no memory for its state")
         shape = np.maximum(10 ** (-6 * np.arange(self.partitions) * self.hop / (RATE * DECAY_S)), 10 ** (-LEAST_DECAY_DB / 10))
@@ -169,6 +189,8 @@ cdef class EchoCanceller:
         free(self.x)
         free(self.w)
         free(self.mean)
+        free(self.taps)
+        free(self.motion)
         free(self.kept)
         free(self.gain)
         free(self.noise)
@@ -194,6 +216,8 @@ cdef class EchoCanceller:
                         c[k] = self.prior[p]
                     c += 3 * self.stride
         memset(self.mean, 0, filters * sizeof(float))
+        memset(self.taps, 0, filters * 2 * self.hop * sizeof(float))
+        memset(self.motion, 0, 2 * self.microphones * sizeof(float))
         memset(self.gain, 0, self.microphones * 3 * self.stride * sizeof(float))
         memset(self.noise, 0, self.microphones * self.stride * sizeof(float))
         memset(self.far, 0, self.references * 2 * self.hop * sizeof(float))
@@ -313,6 +337,7 @@ cdef class EchoCanceller:
         cdef Py_ssize_t filters = self.microphones * each
         cdef float *from_ = self.kept + self.older * self.state_floats()
         cdef float *c = self.w + 2 * self.stride
+        cdef float *signal = self.scratch + SPECTRA * (self.stride + 2 * MARGIN)
         cdef float scale
         memcpy(self.w, from_, filters * 3 * self.stride * sizeof(float))
         memcpy(self.mean, from_ + filters * 3 * self.stride, filters * sizeof(float))
@@ -322,6 +347,12 @@ cdef class EchoCanceller:
                 for k in range(self.stride):
                     c[k] *= scale
                 c += 3 * self.stride
+        for p in range(filters):
+            c = self.w + 3 * p * self.stride
+            real_inverse(self.plan, c, c + self.stride, signal, signal + 2 * self.hop)
+            memcpy(self.taps + 2 * p * self.hop, signal, self.hop * sizeof(float))
+            memset(self.taps + (2 * p + 1) * self.hop, 0, self.hop * sizeof(float))
+        memset(self.motion, 0, 2 * self.microphones * sizeof(float))
         self.turn = self.kept_turn[self.older]
         self.keep(1 - self.older)
         self.to_keep = self.keeping
@@ -375,10 +406,15 @@ cdef class EchoCanceller:
         cdef Py_ssize_t spare
         cdef bint constrained
         cdef float now = self.match[2 * m], before = self.match[2 * m + 1]
-        cdef float a2 = self.a2 if self.observed else 1, settled
+        cdef float *taps = self.taps + m * self.partitions * self.references * 2 * self.hop
+        cdef float *motion = self.motion + 2 * m
+        cdef float a2 = self.forgetting(motion) if self.observed else 1, settled
         for p in range(4):
             memset(self.part(p), 0, stride * sizeof(float))
         memset(total, 0, stride * sizeof(float))
+        if self.observed:
+            motion[0] *= self.calming
+            motion[1] *= self.calming
         for p in range(self.partitions):
             since = p - self.turn if p >= self.turn else p - self.turn + self.partitions
             for r in range(self.references):
@@ -392,10 +428,18 @@ cdef class EchoCanceller:
                         self.part(1 + spare), total, a2, <float> 0.5 * (1 - a2), settled, now / before, stride)
                 if constrained:
                     mean[0] = self.constrain(w)
+                    moved(self.scratch + SPECTRA * (stride + 2 * MARGIN), taps, taps + self.hop, motion, self.hop)
                     explain(last, last + stride, w, w + stride, self.part(2), self.part(3), stride)
                     explain(next_, next_ + stride, w, w + stride, self.part(0), self.part(1), stride)
                 w += 3 * stride
+                taps += 2 * self.hop
                 mean += 1
+
+    cdef inline float forgetting(self, const float *motion) noexcept nogil:
+        """a^2, by whether the path is changing."""
+        cdef float g = (motion[0] / (motion[1] + FLOOR) - CALM) / (1 - CALM)
+        g = g if g > 0 else 0
+        return self.a2 + g * (self.changing - self.a2)
 
     cdef void leave(self, Py_ssize_t m) noexcept nogil:
         """Takes the echo out of the last hop, with filters that have learnt from it."""
@@ -444,7 +488,10 @@ cdef class EchoCanceller:
         memcpy(near - hop, near, hop * sizeof(float))
 
     cdef float constrain(self, float *w) noexcept nogil:
-        """Takes out of a filter what circular convolution put into its second half; the mean over all bins of |W|^2 then."""
+        """Takes out of a filter what circular convolution put into its second half; the mean over all bins of |W|^2 then.
+
+        Its taps stay in scratch memory.
+        """
         cdef Py_ssize_t hop = self.hop, stride = self.stride
         cdef float *signal = self.scratch + SPECTRA * (stride + 2 * MARGIN)
         w[stride] = w[stride + hop] = 0

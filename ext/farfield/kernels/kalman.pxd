@@ -95,6 +95,29 @@ cdef inline void observe(
         gi[k] = ei[k] * q
 
 
+cdef inline void moved(Read taps, Write last, Write before, float *motion, Py_ssize_t n) noexcept nogil:
+    """Adds to motion[0] the product of a filter's step since `last` and the step `before`, to motion[1] their mean square.
+
+    `last` and `before` are then those of now. n: a multiple of 8.
+    """
+    cdef Py_ssize_t k, j
+    cdef float d
+    cdef float along[8]
+    cdef float size[8]
+    for j in range(8):
+        along[j] = size[j] = 0
+    for k in range(0, n, 8):
+        for j in range(8):
+            d = taps[k + j] - last[k + j]
+            along[j] += d * before[k + j]
+            size[j] += d * d + before[k + j] * before[k + j]
+            last[k + j] = taps[k + j]
+            before[k + j] = d
+    for j in range(8):
+        motion[0] += along[j]
+        motion[1] += <float> 0.5 * size[j]
+
+
 cdef inline bint clipped(Read x, float top, Py_ssize_t n) noexcept nogil:
     """Whether two samples in a row are equal, and no less than `top` from 0."""
     cdef Py_ssize_t t
