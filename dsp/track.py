@@ -10,7 +10,6 @@ _WINDOW_S = 1.0  # of each, only the observation that came least late counts
 _WINDOWS = 64  # how many windows the line is laid through: about a minute
 _STEADY = 4  # windows before a slope is believed
 _FASTEST = 0.01  # a clock that is off by more is none: a slope of one or two odd windows
-_USUAL = 200e-6  # by how much clocks are off; a slope that is known less well than that is drawn towards none
 
 
 class _Line(NamedTuple):
@@ -27,7 +26,6 @@ class Track:
     rate: nominal, in Hz. An observation says that `index` samples were done at `host_ns`. Periods, transfers and scheduling make
     it late, hardly ever early: of each second the least late one is kept, and the line is Theil's and Sen's through the last
     minute's: the median of the slopes between all pairs, and of what remains. A quarter of the seconds may be arbitrarily wrong.
-    A slope that is known badly is shrunk, by as much as is best where clocks are off by 200 ppm as a rule.
     Sources: Sen, "Estimates of the regression coefficient based on Kendall's tau", J. Am. Stat. Assoc. 63 (1968); the minimum
     over a window as in NTP's clock filter (RFC 5905, 10).
     """
@@ -77,7 +75,7 @@ class Track:
         late = host_ns - self.host_ns(index)
         if self._least is None or late < self._least[0]:
             self._least = late, index, host_ns
-        if not self._points and late < 0:  # until a window is whole the least late observation is the line
+        if not (self._points or self._stretch) and late < 0:  # until a window is whole the least late observation is the line
             self._line = _Line(index, host_ns, 1e9 / self.rate)
         if index >= self._window_ends:
             self._points.append((self._stretch, *self._least[1:]))
@@ -133,9 +131,8 @@ class Track:
             slope = min(max(slope, -_FASTEST * nominal), _FASTEST * nominal)
         at, late = at[mine], late[mine]
         remains = late - slope * at
+        middle = float(np.median(remains))
         if self.is_steady:
-            deviation = 1.4826 * float(np.median(np.abs(remains - np.median(remains))))  # of normal noise, from its median
-            error = deviation / (float(np.std(at)) * math.sqrt(len(at)) * nominal)
-            self._error_ppm = error * 1e6
-            slope /= 1 + (error / _USUAL) ** 2
-        return _Line(index0, ns0 + float(np.median(late - slope * at)), nominal + slope)
+            deviation = 1.4826 * float(np.median(np.abs(remains - middle)))  # of normal noise, from its median
+            self._error_ppm = deviation / (float(np.std(at)) * math.sqrt(len(at)) * nominal) * 1e6
+        return _Line(index0, ns0 + middle, nominal + slope)

@@ -75,6 +75,18 @@ def test_gaps_that_were_sized_a_little_too_long_do_not_make_it_steeper(splits, w
     assert off < within_ppm and (splits or off > 20), off
 
 
+def test_gaps_that_follow_each_other_at_once_do_not_move_it():
+    """One every 0.4 s, so that no second is ever whole, each sized by this line and a sample too long."""
+    track, lost = Track(RATE), 0
+    for n in range(1, 4_001):
+        ns = n * 10**7
+        if n % 40 == 0:
+            lost = round(track.index(ns)) + 1 - n * 160
+            track.split()
+        track.add(n * 160 + lost, ns)
+    assert lost == 1
+
+
 def test_it_knows_how_sure_it_is():
     """Over many clocks the error is about as large as it says: never an order smaller on the whole."""
     told, was = [], []
