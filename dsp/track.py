@@ -37,9 +37,10 @@ class Track:
     def reset(self) -> None:
         """Forget all observations."""
         self._line: _Line | None = None
-        self._points: deque[tuple[int, int]] = deque(maxlen=_WINDOWS)
+        self._points: deque[tuple[int, int, int]] = deque(maxlen=_WINDOWS)  # stretch, index, host_ns
+        self._stretch = 0
         self._least: tuple[float, int, int] | None = None  # by how much late, index, host_ns; in the current window
-        self._window_ends = 0.0
+        self._window_ends: float | None = None
         self._error_ppm: float | None = None
 
     @property
@@ -67,19 +68,29 @@ class Track:
         """An observation: at `host_ns`, `index` samples since the beginning had been captured or played."""
         if self._line is None:
             self._line = _Line(index, host_ns, 1e9 / self.rate)
-            self._window_ends = index + _WINDOW_S * self.rate
-        if self._points and index <= self._points[-1][0]:
+        if self._points and index <= self._points[-1][1]:
             return  # nothing has been done since, or the count went back: no slope comes of it
+        if self._window_ends is None:
+            self._window_ends = index + _WINDOW_S * self.rate
         late = host_ns - self.host_ns(index)
         if self._least is None or late < self._least[0]:
             self._least = late, index, host_ns
-        if not self._points and late < 0:  # until a window is whole the least late observation is the line
+        if not (self._points or self._stretch) and late < 0:  # until a window is whole the least late observation is the line
             self._line = _Line(index, host_ns, 1e9 / self.rate)
         if index >= self._window_ends:
-            self._points.append(self._least[1:])
+            self._points.append((self._stretch, *self._least[1:]))
             self._line = self._fitted()
             self._least = None
             self._window_ends = index + _WINDOW_S * self.rate
+
+    def split(self) -> None:
+        """After a gap that this line has sized: what follows tells where the line lies, and how steep it is, by itself alone.
+
+        Each gap is sized by the least late of few observations, and so a little too long; a line through both its ends would be
+        too steep by that, size the next one longer yet, and so on.
+        """
+        self._stretch += 1
+        self._least = self._window_ends = None
 
     def host_ns(self, index: float) -> float:
         """When sample `index` was done. ValueError: nothing has been observed."""
@@ -103,15 +114,22 @@ class Track:
         return line
 
     def _fitted(self) -> _Line:
-        index0, ns0 = self._points[-1]
+        stretches = np.array([stretch for stretch, _, _ in self._points])
+        mine = stretches == self._stretch
+        if self._stretch and np.count_nonzero(mine) < _STEADY:
+            return self._known()
+        _, index0, ns0 = self._points[-1]
         nominal = 1e9 / self.rate
-        at = np.array([index - index0 for index, _ in self._points], np.float64)
-        late = np.array([ns - ns0 for _, ns in self._points], np.float64) - at * nominal
+        at = np.array([index - index0 for _, index, _ in self._points], np.float64)
+        late = np.array([ns - ns0 for _, _, ns in self._points], np.float64) - at * nominal
         slope = 0.0
         if self.is_steady:
             first, second = np.triu_indices(len(at), 1)
+            together = stretches[first] == stretches[second]
+            first, second = first[together], second[together]
             slope = float(np.median((late[second] - late[first]) / (at[second] - at[first])))
             slope = min(max(slope, -_FASTEST * nominal), _FASTEST * nominal)
+        at, late = at[mine], late[mine]
         remains = late - slope * at
         middle = float(np.median(remains))
         if self.is_steady:

@@ -14,7 +14,8 @@ class Books:
     """What became of a scene's samples.
 
     lost: those of the scene that never arrived. counted: what the source says. beyond: how many of its missing ones lay before
-    the scene or after it. missized: by how many samples at most the source was wrong about a gap, within what its rig allows.
+    the scene or after it. missized: by how many samples at most the source was wrong about a gap, within what its rig allows or
+    the source itself had said.
     unexplained: why its account is not to be believed; none where every lost sample is one that the source had counted, and
     every other is what was played.
     """
@@ -39,6 +40,7 @@ class Ledger:
         self._jumps = self._epochs = self._heard = self._reached = self._gaps = 0
         self._after_gap = False
         self._missized = self._beyond = 0
+        self._wrong_by = self._excess = 0  # by sizes of gaps: in this epoch; in all, beyond what the rig promises
         self._wrong: list[str] = []
 
     @property
@@ -68,7 +70,7 @@ class Ledger:
             if found is None:
                 return None
             self._origins[raw.epoch] = found
-            self._after_gap = False
+            self._after_gap, self._wrong_by = False, 0
         at = raw.index + self._origins[raw.epoch]
         if self._sizing and self._exact and (self._after_gap or self._follows_none(raw, at)):
             at = self._sized(raw, at)
@@ -115,7 +117,10 @@ class Ledger:
         if found is None:
             return self._matching(raw, at)
         off = found + raw.index - at
-        if abs(off) > self._sizing:
+        self._wrong_by += off
+        # A size that makes up for an earlier error is right.
+        self._excess += max(0, min(abs(off), abs(self._wrong_by)) - self._sizing)
+        if self._excess > self._stream.counted.doubtful:
             self._complain(f"sample {at + off}: the source gave it as {at}; its gap was sized wrong by {off} samples")
         self._missized = max(self._missized, abs(off))
         self._origins[raw.epoch] += off

@@ -19,6 +19,7 @@ _READY_S = 20.0  # a server that is not ready by then never will be
 _LEAVE_S = 5.0
 _MARK = "end-of-answer"  # no command of the server's: that it is unknown is said after whatever came before it
 _MOST_CHANNELS = 32
+_PRIORITY = 20  # that of who listens in real time
 _SLOWEST, _FASTEST = 1_000, 384_000
 _PLUGIN = "libasound_module_pcm_pulse.so"
 _PLUGIN_FOLDERS = ("/usr/lib/*/alsa-lib", "/usr/lib/alsa-lib", "/usr/lib64/alsa-lib")
@@ -122,7 +123,7 @@ class PulseServer:
                     raise InputError(f"pulseaudio: does not make sink {sink.name} ({'; '.join(self._said)[-500:]})")
             if not (folder / "socket").is_socket():  # a name that is too long for one is cut off without a word
                 raise InputError(f"{folder / 'socket'}: pulseaudio does not make this socket; wanted a shorter TMPDIR")
-            self._inherit_priority()
+            self._run_as_hardware()
         except BaseException:
             self._leave()
             raise
@@ -147,12 +148,11 @@ class PulseServer:
         finally:
             self.command(_loading(sink))
 
-    def _inherit_priority(self) -> None:
-        """The server laid its owner's real-time priority down as it started; a sound card would have kept its own."""
-        policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
-        if policy in (os.SCHED_RR, os.SCHED_FIFO):
+    def _run_as_hardware(self) -> None:
+        """Before all programs, where the user may: a sound card's clock waits for none of them, whatever its listener does."""
+        with suppress(PermissionError):
             for task in os.listdir(f"/proc/{self._process.pid}/task"):
-                os.sched_setscheduler(int(task), policy, parameters)
+                os.sched_setscheduler(int(task), os.SCHED_RR, os.sched_param(_PRIORITY))
 
     def _ask(self, line: str) -> str:
         """The answer to a line; InputError where the server leaves, or says nothing for too long."""

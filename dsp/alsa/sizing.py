@@ -5,34 +5,43 @@ An observation says how many frames have been delivered at a moment, and the clo
     behind = lost + lateness * rate,  lateness >= 0
 
 so the least of several is an upper bound of what was lost, and the true figure as soon as one of them came in time. How many it
-takes for that is told by the path itself: `Punctuality` keeps what share of its observations is late. Observations of one moment
-share its lateness, and count once. What is missing before a stretch is missing before all that follow it, which bounds it too.
+takes for that is told by the path itself: `Punctuality` keeps how long it can be late. Observations of one moment share its
+lateness, and count once. What is missing before a stretch is missing before all that follow it, which bounds it too.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 LATE_S = 0.001  # an observation within this of the line came in time
-_DOUBT = 1e-3  # chance that all observations of a stretch were late, at which its place is believed
-_MEMORY = 256  # moments over which the share of late ones is averaged
-_AT_FIRST, _LEAST, _MOST = 0.25, 1e-3, 0.75  # of that share
+_MEMORY = 1_500  # moments of which it is remembered which were late; at periods of 10 ms a quarter of a minute
+_AT_FIRST, _KNOWN = 5, 100  # moments late in a row that are reckoned with until so many have been seen
 
 
 class Punctuality:
-    """What share of a path's observations is late by more than LATE_S; slowly forgets."""
+    """Which of a path's last observations were late by more than LATE_S: how many moments in a row it can be late.
+
+    Runs are counted, and not the share of late ones: where a program or a server waits for the processor, so do all its moments.
+    """
 
     def __init__(self) -> None:
-        self._share = _AT_FIRST
+        self._late: deque[bool] = deque(maxlen=_MEMORY)
+        self._longest: int | None = _AT_FIRST
 
     def add(self, is_late: bool) -> None:
-        """One more, while it is known what was lost."""
-        self._share += (is_late - self._share) / _MEMORY
+        """One more moment, of which it is known by now whether it was late."""
+        self._late.append(is_late)
+        self._longest = None
 
     def suffices(self, moments: int) -> bool:
-        """Whether of so many observations one has come in time, beyond doubt."""
-        return bool(min(max(self._share, _LEAST), _MOST) ** moments <= _DOUBT)
+        """Whether of so many moments one has come in time, as far as the past tells."""
+        if self._longest is None:
+            runs = (sum(run) for is_late, run in groupby(self._late) if is_late)
+            self._longest = max(0 if len(self._late) >= _KNOWN else _AT_FIRST, *runs, 0)
+        return moments > self._longest
 
 
 @dataclass
@@ -73,27 +82,6 @@ class Stretch:
             self.unchanged, self._was = 0, behind
 
     def is_sure(self, punctuality: Punctuality) -> bool:
-        """Whether `least` is what is missing: another moment says the same, and that all were late is beyond belief."""
+        """Whether `least` is what is missing: another moment says the same, and so many in a row are never late."""
         least = sorted(self.behind)[:2]
         return punctuality.suffices(len(self.behind)) and len(least) > 1 and least[1] - least[0] <= LATE_S * self.rate
-
-
-def missing(stretches: list[Stretch], punctuality: Punctuality) -> list[int | None]:
-    """How many frames are missing in all up to each stretch; None where that is not known to a millisecond."""
-    bounds = []
-    upper = np.inf
-    for stretch in reversed(stretches):
-        upper = min(upper, stretch.least)
-        bounds.append(upper)
-    found: list[int | None] = []
-    known = 0
-    for stretch, bound in zip(stretches, reversed(bounds), strict=True):
-        is_pinched = bound - known <= LATE_S * stretch.rate  # nor can it be less than before
-        if not stretch.is_gap:
-            found.append(known)
-        elif is_pinched or stretch.is_sure(punctuality):
-            known = max(round(bound), known)
-            found.append(known)
-        else:
-            found.append(None)
-    return found

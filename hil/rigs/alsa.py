@@ -20,7 +20,7 @@ from farfield.hil.rigs.faulty import Faulty
 from farfield.hil.scene import RATE, Scene
 
 PERIOD = RATE // 100
-_PLAYED_PERIODS = 100  # that the loudspeaker is ahead: it must not run dry on a busy machine
+_PLAYED_PERIODS = 800  # that the loudspeaker is ahead: it must not run dry on a busy machine
 _LEAD, _PILOT, _GAP, _TAIL = (round(seconds * RATE) for seconds in (0.3, 0.25, 0.3, 1.5))
 _PEAK = 8_000  # of the pilot
 _STARTS_S = 6.0  # a sound server's first frame takes up to 2 s
@@ -96,7 +96,8 @@ class AlsaStream(Stream):
     def counted(self) -> Counted:
         """As the ALSA source counts; a loudspeaker that ran dry is an overrun that nobody can account for."""
         counts = self._source.counts
-        return Counted(counts.missing_samples, counts.epochs, counts.overruns + counts.unannounced)
+        xruns = counts.overruns + counts.unannounced
+        return Counted(counts.missing_samples, counts.epochs, xruns, doubtful=counts.doubtful_samples)
 
     @property
     def troubles(self) -> tuple[str, ...]:

@@ -16,12 +16,17 @@ _PATIENCE_S = 10.0  # how much longer than the scene lasts a stream is waited fo
 
 @dataclass(frozen=True)
 class Counted:
-    """What a stream's source itself says went wrong, so far. missing: samples, within epochs. epochs: begun after the first."""
+    """What a stream's source itself says went wrong, so far.
+
+    missing: samples, within epochs. epochs: begun after the first. doubtful: by how many samples at most its sizes of gaps are
+    wrong of which it is not sure, all together.
+    """
 
     missing: int = 0
     epochs: int = 0
     xruns: int = 0
     damaged: int = 0
+    doubtful: int = 0
 
 
 class Stream(ABC):

@@ -122,8 +122,9 @@ def stops(seed, apart_s, last_s):
 @pytest.mark.parametrize("server", [None, 0.4])
 def test_gaps_close_to_each_other_are_sized_each(share, server):
     """Overruns at random, many within a few periods of the last; a thread of which one waking in ten is late, by 8 ms on average,
-    and a server that stands still for up to 60 ms every so often. Each gap is right to the 2 ms that the bench allows."""
-    worst, lost, given_up = 0, 0, 0
+    and a server that stands still for up to 60 ms every so often. Nothing of what came is given up; each gap is right to the 2 ms
+    that the bench allows, or to what the stream itself says of it; no error adds up."""
+    worst, lost, doubtful = 0, 0, 0
     for seed in range(3):
         clock, random = HostClock(), np.random.default_rng(seed)
         device = FakeDevice(clock, ppm=-80.0, arrives=stops(seed, server, 0.06) if server else lambda ns: ns)
@@ -136,13 +137,42 @@ def test_gaps_close_to_each_other_are_sized_each(share, server):
             clock.now_ns = max(clock.now_ns, device.wakes_at()) + int(late_ms * MS)
             device.loses_share = share if n > 600 else 0.0
             blocks += stream.read()
-        worst = max(worst, int(np.abs(np.diff(errors(blocks), prepend=0)).max()))
+        blocks += stream.finish()
+        off = np.array(errors(blocks))
+        wrong = np.abs(np.diff(off, prepend=0))
+        assert np.maximum(wrong - RATE // 500, 0).sum() <= 2 * counts.doubtful_samples
         assert counts.overruns > 2_000 * share and counts.unannounced == 0
+        assert sum(len(block.samples) for block in blocks) + counts.overruns * device.period == device.given
         lost += counts.overruns * device.period
-        given_up += counts.unplaced_samples
-    print(f"{share:.0%} lost, server {server}: off by at most {worst} samples; {given_up / lost:.1%} more given up")
-    assert worst <= RATE // 500
-    assert given_up < lost * (0.25 if share < 0.05 else 1.0)
+        doubtful += counts.doubtful_samples
+        worst = max(worst, int(np.abs(off).max()))
+        assert np.median(np.abs(off)) <= RATE // 500
+    print(f"{share:.0%} lost, server {server}: off by at most {worst} samples; of {lost} lost {doubtful} are in doubt")
+    assert worst <= 2 * device.period and doubtful < lost * (0.1 if share < 0.05 else 0.5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_who_is_hardly_ever_given_time_says_by_how_much_its_gaps_may_be_wrong(seed):
+    """A listener that every other program comes before: of its wakings nine in ten are late, for seconds at a time by a quarter
+    of a second, while one read in fifty is lost. All that came goes out, and what is wrong is within what is told."""
+    clock, random = HostClock(), np.random.default_rng(seed)
+    device = FakeDevice(clock, ppm=40.0, periods=400)
+    device.stamps_when_asked = True
+    stream = Stream(device, counts := Counts(), clock=clock)
+    device.start()
+    blocks = []
+    for n in range(3_600):
+        is_busy = n > 600
+        device.loses_share = 0.02 if is_busy else 0.0
+        late_ms = (random.uniform(0, 8) if random.random() < 0.9 else 0.0) + 250.0 * (n % 900 > 700) if is_busy else 0.0
+        clock.now_ns = max(clock.now_ns, device.wakes_at()) + int(late_ms * MS)
+        blocks += stream.read()
+    blocks += stream.finish()
+    off = np.array(errors(blocks))
+    wrong = np.minimum(np.abs(np.diff(off, prepend=0)), np.abs(off))
+    assert 0 < np.maximum(wrong - RATE // 500, 0).sum() <= counts.doubtful_samples
+    assert sum(len(block.samples) for block in blocks) + counts.overruns * device.period == device.given
+    assert np.abs(off).max() < RATE // 4 and abs(stream.track.drift_ppm - 40) < 20, "errors do not add up"
 
 
 @pytest.mark.parametrize("seed", range(4))

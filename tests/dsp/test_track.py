@@ -60,6 +60,33 @@ def test_a_mean_line_would_not_have_found_it():
     assert observed(0.0, 60, lambda n: late[n - 1]).drift_ppm == pytest.approx(0.0, abs=5)
 
 
+@pytest.mark.parametrize(("splits", "within_ppm"), [(True, 3.0), (False, np.inf)])
+def test_gaps_that_were_sized_a_little_too_long_do_not_make_it_steeper(splits, within_ppm):
+    """One every 6 s, by this very line and a millisecond too long. The planted case: not told of them, it runs away."""
+    track, noise, lost = Track(RATE), jitter(5, 0.1e6), 0
+    for n in range(1, 12_001):
+        ns = n * 1e7 / (1 + 50e-6) + noise(n)
+        if n > 1_000 and n % 600 == 0:
+            lost = round(track.index(ns)) + 16 - n * 160
+            if splits:
+                track.split()
+        track.add(n * 160 + lost, round(ns))
+    off = abs(track.drift_ppm - 50.0)
+    assert off < within_ppm and (splits or off > 20), off
+
+
+def test_gaps_that_follow_each_other_at_once_do_not_move_it():
+    """One every 0.4 s, so that no second is ever whole, each sized by this line and a sample too long."""
+    track, lost = Track(RATE), 0
+    for n in range(1, 4_001):
+        ns = n * 10**7
+        if n % 40 == 0:
+            lost = round(track.index(ns)) + 1 - n * 160
+            track.split()
+        track.add(n * 160 + lost, ns)
+    assert lost == 1
+
+
 def test_it_knows_how_sure_it_is():
     """Over many clocks the error is about as large as it says: never an order smaller on the whole."""
     told, was = [], []

@@ -79,9 +79,9 @@ class Missized(FileRig):
 
     sizing_samples = 32
 
-    def __init__(self, off, short):
+    def __init__(self, off, short, doubtful=0):
         super().__init__()
-        self._off, self._short = off, short
+        self._off, self._short, self._doubtful = off, short, doubtful
 
     def play(self, scene, faults=NO_FAULTS):
         stream = super().play(scene, faults)
@@ -95,6 +95,9 @@ class Missized(FileRig):
         stream.blocks = lambda stop: iter([block for block in made if len(block.samples)])
         stream.near = partial(AlsaStream.near, stream)
         stream._missing = 160 + self._off
+        counted = type(stream).counted.fget
+        unsure = property(lambda stream: replace(counted(stream), doubtful=self._doubtful))
+        stream.__class__ = type("Unsure", (type(stream),), {"counted": unsure})
         return stream
 
 
@@ -133,3 +136,9 @@ def test_a_gap_that_was_sized_as_nothing_is_found_by_its_overrun():
 def test_a_gap_that_was_sized_worse_is_seen():
     found, _ = books(Missized(33, 0), scene=noise(1.0, 2, 1))
     assert any("its gap was sized wrong by -33 samples" in text for text in found.unexplained)
+
+
+@pytest.mark.parametrize(("doubtful", "is_told"), [(67, True), (68, False), (200, False)])
+def test_a_size_that_the_source_is_not_sure_of_may_be_wrong_by_as_much_as_it_says(doubtful, is_told):
+    found, _ = books(Missized(100, 0, doubtful), scene=noise(1.0, 2, 1))
+    assert found.missized == 100 and any("sized wrong by -100 samples" in text for text in found.unexplained) == is_told

@@ -96,7 +96,7 @@ class Listening:
         return last, status
 
 
-NOTHING_WRONG = ("overruns", "unannounced", "missing_samples", "untaken_samples", "unplaced_samples", "epochs", "reopened")
+NOTHING_WRONG = ("overruns", "unannounced", "missing_samples", "untaken_samples", "doubtful_samples", "epochs", "reopened")
 
 
 def test_a_word_with_its_reference_on_the_same_device(card, opening, tmp_path):

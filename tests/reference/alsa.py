@@ -51,6 +51,7 @@ class FakeDevice:
         self.delayed_until_ns = 0  # what is captured before then arrives then
         self.is_gone = False
         self.closed = 0
+        self.given = 0  # frames read, or lost in a read's place
 
     def count(self, now_ns):
         """Frames since power-up."""
@@ -90,6 +91,7 @@ class FakeDevice:
         count = min(waiting, self.period, self.short_reads or self.period)
         frames = np.arange(self._read_to, self._read_to + count)
         self._read_to += count
+        self.given += count
         if count and self._random.random() < self.loses_share:
             return -errno.EPIPE, b""
         samples = np.zeros((count, self.channels), "<i2")
