@@ -49,8 +49,8 @@ class Stretch:
     """Frames before which some may be missing.
 
     is_gap: whether some are, as an overrun or the clock has told. apart_ns: observations closer than this are of one moment.
-    frames: how many there are. behind: at each moment, in frames, the least. least: of all, the most that can be missing before it;
-    infinite where nothing has been observed. unchanged: moments since that became less by a millisecond or more.
+    frames: how many there are. behind: at each moment, in frames, the least. least: the least of all, which is the most that can
+    be missing before it; infinite where nothing has been observed. unchanged: moments since it fell by a millisecond or more.
     """
 
     is_gap: bool
