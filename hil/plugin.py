@@ -7,7 +7,7 @@ def test_wakes(hil_pass):                    # once for each rig and each room o
 
 hil_rig     a rig that has passed its check for the room that it is used for; --hil-rig, repeatable
 hil_scene   a room of --hil-set, by its name; rooms of an entry that stands for several are parameters of their own
-hil_models  what --hil-model names, else the set's models
+hil_models  what --hil-model names, else the set's models; at --hil-fa-per-hour or --hil-threshold, else at the set's rate
 hil_listen  a function of a scene (and faults): what the rig and the chain made of it, as farfield.hil.Pass
 hil_pass    hil_listen(hil_scene), which skips nothing: a pass with an unexplained gap is an error, neither passed nor failed
 """
@@ -18,7 +18,7 @@ from typing import cast
 
 import pytest
 
-from farfield import InputError, Model, load_model
+from farfield import InputError, Model
 from farfield.hil.faults import Faults
 from farfield.hil.material import Material
 from farfield.hil.passes import Pass
@@ -36,6 +36,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--hil-rig", action="append", metavar="NAME|DEVICE.toml", help="rig to play rooms through [default: file]")
     group.addoption("--hil-set", default="demo", metavar="SET", help="set of rooms, or a recorded room's folder [default: demo]")
     group.addoption("--hil-model", action="append", metavar="NAME_OR_PATH", help="what listens [default: the set's]")
+    group.addoption(
+        "--hil-fa-per-hour",
+        type=float,
+        metavar="X",
+        help="their false accepts an hour, by their cards [default: the set's, else their own thresholds]",
+    )
+    group.addoption("--hil-threshold", type=float, metavar="P", help="the probability at which they decide, instead")
     group.addoption("--hil-clips", metavar="DIR", help="recorded clips that rooms are made of [default: synthetic voices]")
 
 
@@ -71,8 +78,9 @@ def hil_scene(request: pytest.FixtureRequest, hil_models: list[Model]) -> Scene:
 @pytest.fixture(scope="session")
 def hil_models(request: pytest.FixtureRequest) -> list[Model]:
     """What listens."""
-    names = request.config.option.hil_model or _set(request.config).models or ("alexa",)
-    return [load_model(name) for name in names]
+    options = request.config.option
+    rooms = _set(request.config)
+    return rooms.listeners(options.hil_model or (), fa_per_hour=options.hil_fa_per_hour, threshold=options.hil_threshold)
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 name = "..."                    description = "..."
 models = ["alexa"]              what listens, unless the command says otherwise
+fa_per_hour = 0.1               in all rooms alike, what listens decides at the threshold that its card's calibration gives for so
+                                many false accepts an hour where somebody speaks a fifth of the time, as `farfield listen
+                                --fa-per-hour` does: never one that was found in the set's own rooms. Not there: at its own
 within_s = 0.5                  how long after a word's end a decision still counts as a hit
 [[room]]
 name = "kitchen"
@@ -11,12 +14,12 @@ folder = "rooms/kitchen"        a recorded room, beside this file; or
 [room.goals]                    what is aimed at; told beside the verdict, and the verdict itself where --goals is given
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from farfield import InputError
+from farfield import InputError, Model, load_model
 from farfield.hil.bounds import Bounds
 from farfield.hil.fields import Fields, read_toml
 from farfield.hil.maker import made
@@ -63,6 +66,7 @@ class RoomSet:
     models: tuple[str, ...]
     within_s: float
     entries: tuple[Entry, ...]
+    fa_per_hour: float | None = None
 
     def only(self, names: tuple[str, ...]) -> "RoomSet":
         """The set with the named rooms alone. InputError: a name that it does not have."""
@@ -70,8 +74,36 @@ class RoomSet:
         for name in names:
             if name not in known:
                 raise InputError(f"--only: got {name!r}, wanted one of {', '.join(known)}")
-        entries = tuple(entry for entry in self.entries if not names or entry.name in names)
-        return RoomSet(self.name, self.description, self.models, self.within_s, entries)
+        return replace(self, entries=tuple(entry for entry in self.entries if not names or entry.name in names))
+
+    def listeners(
+        self,
+        names: Sequence[str] = (),
+        *,
+        second_look: bool = True,
+        fa_per_hour: float | None = None,
+        threshold: float | None = None,
+    ) -> list[Model]:
+        """What listens: the named models, else the set's, else alexa; each at the threshold that is asked for.
+
+        That is `threshold`, else the one of its card for `fa_per_hour`, else for the set's, else its own. InputError: both, or a
+        threshold that is none, or a model that cannot be had or whose card does not tell of such a rate.
+        """
+        if threshold is not None:
+            if fa_per_hour is not None:
+                raise InputError("fa-per-hour: got a threshold too, wanted one of the two")
+            if not 0 <= threshold < 1:
+                raise InputError(f"threshold: got {threshold}, wanted 0 or more and less than 1")
+        models = [load_model(name, second_look=second_look) for name in names or self.models or ("alexa",)]
+        if threshold is not None:
+            return [model.deciding_at(threshold) for model in models]
+        rate = self.fa_per_hour if fa_per_hour is None else fa_per_hour
+        if rate is None:
+            return models
+        try:
+            return [model.deciding_at(model.threshold_for(rate)) for model in models]
+        except InputError as error:
+            raise InputError(f"{self.name} at {rate:g} false accepts an hour: {error}") from None
 
 
 def shipped_sets() -> list[str]:
@@ -107,5 +139,6 @@ def load_set(name_or_path: str | Path) -> RoomSet:
             raise InputError(f"{given}: two rooms are called {name!r}; wanted each name once")
     name, description, models = top.text("name"), top.text("description", ""), top.texts("models")
     within_s = top.number("within_s", 0, 10, WITHIN_S)
+    fa_per_hour = top.number("fa_per_hour", 0, 3_600) if top.has("fa_per_hour") else None
     top.done()
-    return RoomSet(name, description, models, within_s, tuple(entries))
+    return RoomSet(name, description, models, within_s, tuple(entries), fa_per_hour)

@@ -49,27 +49,25 @@ class Stretch:
     """Frames before which some may be missing.
 
     is_gap: whether some are, as an overrun or the clock has told. apart_ns: observations closer than this are of one moment.
-    behind: at each moment, in frames, the least. unchanged: moments since the least of all became less by a millisecond or more.
+    frames: how many there are. behind: at each moment, in frames, the least. least: the least of all, which is the most that can
+    be missing before it; infinite where nothing has been observed. unchanged: moments since it fell by a millisecond or more.
     """
 
     is_gap: bool
     rate: int
     apart_ns: int
     blocks: list[tuple[NDArray[np.int16], int]] = field(default_factory=list)
+    frames: int = 0
     behind: list[float] = field(default_factory=list)
+    least: float = np.inf
     unchanged: int = 0
     _counted_ns: int = 0
     _was: float = np.inf
 
-    @property
-    def frames(self) -> int:
-        """How many there are."""
-        return sum(len(samples) for samples, _ in self.blocks)
-
-    @property
-    def least(self) -> float:
-        """The most that can be missing before it; infinite where nothing has been observed."""
-        return min(self.behind, default=np.inf)
+    def add(self, samples: NDArray[np.int16], host_ns: int) -> None:
+        """Frames that were read at `host_ns`, after those that are there."""
+        self.blocks.append((samples, host_ns))
+        self.frames += len(samples)
 
     def observe(self, behind: float, stamp_ns: int) -> None:
         """What an observation at `stamp_ns` says of this gap and those before it together."""
@@ -78,6 +76,7 @@ class Stretch:
             self.behind.append(behind)
             self.unchanged += 1
         self.behind[-1] = min(self.behind[-1], behind)
+        self.least = min(self.least, behind)
         if behind < self._was - LATE_S * self.rate:
             self.unchanged, self._was = 0, behind
 

@@ -82,7 +82,7 @@ class Stream:
                 held = sum(stretch.frames for stretch in self._held)
                 self._observe(self._read + held + count + waiting, stamp_ns)
             if self._held:
-                self._held[-1].blocks.append((samples, now))
+                self._held[-1].add(samples, now)
                 blocks += self._decided()
             else:
                 blocks.append(self._placed(samples, now))

@@ -1,19 +1,18 @@
 """Options that several commands of the bench share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from farfield import Model, load_model
 from farfield.cli.realtime import realtime as at_realtime
 from farfield.cli.shared import note
 from farfield.hil.faults import KNOWN, Faults, parse
 from farfield.hil.rigs import RIGS, Rig
 from farfield.hil.rigs import rig as rig_of
-from farfield.hil.roomset import RoomSet, shipped_sets
+from farfield.hil.roomset import shipped_sets
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _SETS = ", ".join(shipped_sets())
@@ -29,6 +28,11 @@ _model = click.option("--model", "names", multiple=True, metavar="NAME_OR_PATH",
                            "[default: the set's]")  # fmt: skip
 _look = click.option("--second-look/--no-second-look", "second_look", default=True, show_default=True,
                      help="Whether the larger network that came with a model, where there is one, must agree.")  # fmt: skip
+_rate = click.option("--fa-per-hour", type=click.FloatRange(0), metavar="X",
+                     help="How often something else may wake it where people speak a fifth of the time, by its card. "
+                          "[default: the set's, else its own threshold]")  # fmt: skip
+_threshold = click.option("--threshold", type=float, metavar="P",
+                          help="Decide at this probability, of the second look where there is one, instead.")  # fmt: skip
 _faults = click.option("--fault", "faults", multiple=True, metavar="NAME=VALUE", callback=lambda ctx, param, value: parse(value),
                        help=f"Something to go wrong; repeatable: {KNOWN}.")  # fmt: skip
 realtime = click.option("--realtime/--no-realtime", "is_realtime", default=False, show_default=True,
@@ -37,8 +41,8 @@ realtime = click.option("--realtime/--no-realtime", "is_realtime", default=False
 
 
 def rig_options(command: Command) -> Command:
-    """--rig, --model, --second-look and --fault: what plays, what listens, and what goes wrong."""
-    return _rig(_model(_look(_faults(command))))
+    """--rig, --model, --second-look, --fa-per-hour, --threshold and --fault: what plays, what listens, what goes wrong."""
+    return _rig(_model(_look(_rate(_threshold(_faults(command))))))
 
 
 def priority(rig: Rig, is_realtime: bool) -> Callable[[], AbstractContextManager[Any]]:
@@ -51,9 +55,4 @@ def priority(rig: Rig, is_realtime: bool) -> Callable[[], AbstractContextManager
     return at_realtime
 
 
-def models_of(rooms: RoomSet, names: Sequence[str], second_look: bool) -> list[Model]:
-    """Those that were asked for, else the set's, else alexa."""
-    return [load_model(name, second_look=second_look) for name in names or rooms.models or ("alexa",)]
-
-
-__all__ = ["Faults", "Rig", "clips", "models_of", "priority", "realtime", "rig_options", "room_set"]
+__all__ = ["Faults", "Rig", "clips", "priority", "realtime", "rig_options", "room_set"]

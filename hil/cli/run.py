@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from farfield.cli.shared import progress_bar
-from farfield.hil.cli.options import Faults, Rig, clips, models_of, priority, realtime, rig_options, room_set
+from farfield.hil.cli.options import Faults, Rig, clips, priority, realtime, rig_options, room_set
 from farfield.hil.listening import Heard
 from farfield.hil.material import Material
 from farfield.hil.report import write_report, write_whole
@@ -42,6 +42,8 @@ def run(
     rig: Rig,
     names: tuple[str, ...],
     second_look: bool,
+    fa_per_hour: float | None,
+    threshold: float | None,
     faults: Faults,
     clips: Path | None,
     is_realtime: bool,
@@ -58,7 +60,7 @@ def run(
     where a room failed, or where its run is invalid: with a gap that the source did not account for it says nothing of the room.
     """
     chosen = load_set(rooms).only(only)
-    models = models_of(chosen, names, second_look)
+    models = chosen.listeners(names, second_look=second_look, fa_per_hour=fa_per_hour, threshold=threshold)
     gallery = Gallery() if folder else None
 
     def on_room(found: dict[str, Any], heard: Heard) -> None:
@@ -88,7 +90,7 @@ def _print(found: dict[str, Any]) -> None:
     console = Console(soft_wrap=False)
     if not console.is_terminal:
         console.width = _PRINTED_COLUMNS
-    words = ", ".join(model["word"] for model in found["models"])
+    words = ", ".join(f"{model['word']} at {model['threshold']:.3f}" for model in found["models"])
     table = Table(title=f"{found['set']} on {found['rig']}, listening for {words}")
     table.add_column("room", overflow="fold")
     table.add_column("verdict")

@@ -8,7 +8,7 @@ import click
 
 from farfield import InputError
 from farfield.hil import soak as soaking
-from farfield.hil.cli.options import Faults, Rig, clips, models_of, priority, realtime, rig_options
+from farfield.hil.cli.options import Faults, Rig, clips, priority, realtime, rig_options
 from farfield.hil.material import Material
 from farfield.hil.rigs.check import check, refuse_unfit
 from farfield.hil.roomset import load_set
@@ -28,6 +28,8 @@ def soak(
     rig: Rig,
     names: tuple[str, ...],
     second_look: bool,
+    fa_per_hour: float | None,
+    threshold: float | None,
     faults: Faults,
     clips: Path | None,
     is_realtime: bool,
@@ -41,7 +43,7 @@ def soak(
     if faults.disk_full:
         raise InputError("--fault disk-full: a soak writes no report; wanted it with `farfield hil run --report`")
     chosen = load_set(rooms)
-    models = models_of(chosen, names, second_look)
+    models = chosen.listeners(names, second_look=second_look, fa_per_hour=fa_per_hour, threshold=threshold)
     scene = next(chosen.entries[0].scenes(models[0].word, Material(clips)))
     samples = []
     try:

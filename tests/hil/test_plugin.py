@@ -41,6 +41,11 @@ def test_a_word_that_is_missed_fails_it(suite):
     suite(SUITE, "--hil-model", "computer").assert_outcomes(failed=1)
 
 
+def test_a_threshold_that_no_word_reaches_fails_it(suite):
+    suite(SUITE, "--hil-threshold", "0.9999").assert_outcomes(failed=1)
+    suite(SUITE, "--hil-fa-per-hour", "0.3").assert_outcomes(passed=1)
+
+
 def test_each_rig_and_each_room_is_a_parameter(suite, pytester):
     from farfield.hil import demo_room
 
