@@ -1,6 +1,5 @@
 """The command as a test runs it, and a sound for it."""
 
-
 import pytest
 import soundfile
 

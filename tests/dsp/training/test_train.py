@@ -13,7 +13,7 @@ from click.testing import CliRunner  # noqa: E402
 from farfield.cli.train import train as command  # noqa: E402
 from farfield.errors import InputError  # noqa: E402
 from farfield.model import load_model  # noqa: E402
-from farfield.training import batches, fit, train  # noqa: E402
+from farfield.training import batches, fit, measure, train  # noqa: E402
 from farfield.training.material import PARTS, Phrase  # noqa: E402
 from reference.planted import random_model  # noqa: E402
 from reference.sounds import silent, voice  # noqa: E402
@@ -118,6 +118,31 @@ def test_a_second_look_ships_where_it_helps(tiny, folders, monkeypatch):
             assert model.second_look.card["calibration"]
 
 
+@pytest.mark.parametrize(
+    ("alone", "together", "taken"),
+    [
+        ((10, 0, 100), (10, 0, 100), "together"),  # as many missed
+        ((10, 0, 100), (11, 0, 100), "together"),  # not clearly more
+        ((10, 0, 100), (12, 0, 100), "alone"),
+        ((10, 0, 5_000), (12, 0, 100), "together"),  # alone it decides late
+        ((10, 2, 100), (90, 1, 100), "together"),  # alone it wakes more often than asked for
+        ((90, 1, 100), (10, 2, 100), "alone"),
+    ],
+)
+def test_all_that_tell_phones_apart_are_read_unless_one_misses_clearly_less(alone, together, taken):
+    """Each: missed of 100, wakes in 10 h at most 0.1 an hour, samples after the word."""
+    found = {
+        "alone": (train.Reading(by=("phones",)), alone),
+        "together": (train.Reading(by=fit.PHONE_KINDS), together),
+    }
+
+    def rank(name):
+        reading, (missed, woken, late) = found[name]
+        return train._rank(reading, measure.Figures({"clean": missed}, {"clean": 100}, woken, 10.0, [late]), 0.1)
+
+    assert min(found, key=rank) == taken
+
+
 def test_a_model_without_a_look_is_not_left_beside_an_earlier_models(tmp_path):
     one, other = (random_model(seed) for seed in (1, 2))
     train.Trained(one, other).save(tmp_path / "m.safetensors")
@@ -130,6 +155,16 @@ def test_a_model_without_a_look_is_not_left_beside_an_earlier_models(tmp_path):
 def test_parts_are_told(tiny, folders):
     train.train(recipe_for(folders), folders / "straight", {}, silent, silent)
     assert set(json.loads((folders / "straight" / "parts.json").read_text()).values()) == set(range(PARTS))
+
+
+def test_thresholds_for_another_rate_come_from_the_same_work_folder(tiny, folders):
+    """Nothing is fitted again, and the card says which rate was asked for."""
+    stamps, rates = [], []
+    for rate in (0.1, 5.0):
+        (trained,) = train.train(recipe_for(folders, fa_per_hour=rate), folders / "work", {}, silent, silent)
+        stamps.append({path.name: path.stat().st_mtime_ns for path in (folders / "work").glob("*.pt")})
+        rates.append(trained.model.card["recipe"]["fa_per_hour"])
+    assert rates == [0.1, 5.0] and stamps[0] == stamps[1] and stamps[0]
 
 
 def test_a_work_folder_belongs_to_one_recipe(tiny, folders, monkeypatch):
