@@ -142,7 +142,14 @@ class PulseServer:
         """The sink is taken away from whoever uses it, and is there again afterwards."""
         listed = self.command("list-sinks")
         _, _, of_sink = listed.partition(f"name: <{sink.name}>")
-        self.command(f"unload-module {int(of_sink.partition('module: ')[2].split()[0])}")
+        # Where there is another sink the server moves them to that, as no sound card would; lines that come together are done
+        # together, so that none of them is back before its sink is gone.
+        kills = [
+            f"kill-{kind} {index}\n"
+            for kind, used in (("sink-input", f"<{sink.name}>"), ("source-output", f"<{sink.name}.monitor>"))
+            for index in _users(self.command(f"list-{kind}s"), used)
+        ]
+        self.command("".join(kills) + f"unload-module {int(of_sink.partition('module: ')[2].split()[0])}")
         try:
             yield
         finally:
@@ -204,6 +211,13 @@ class PulseServer:
             hint = f'hint {{ show on description "{what} null sink {sink.name}, {sink.channels} channels at {sink.rate} Hz" }}'
             made += f'pcm.{name} {{ type pulse server "{self.environment["PULSE_SERVER"]}" device "{device}" {hint} }}\n'
         return made
+
+
+def _users(listed: str, used: str) -> list[int]:
+    """Which of the streams that the server lists are on `used`."""
+    streams = listed.split("index: ")[1:]
+    of = [(int(stream.split()[0]), line) for stream in streams for line in stream.splitlines()]
+    return [index for index, line in of if line.strip().startswith(("sink: ", "source: ")) and used in line]
 
 
 def _loading(sink: Sink) -> str:

@@ -1,6 +1,7 @@
 """What `farfield listen` tells while it listens: JSON lines, or lines and level meters on a terminal."""
 
 import json
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -36,6 +37,7 @@ class Report:
         self._faults: tuple[Fault, ...] = ()
 
     def __enter__(self) -> "Report":
+        self._last_ns = time.monotonic_ns()  # a device can go away before its first block
         if self._live:
             self._live.start()
         source = self._source

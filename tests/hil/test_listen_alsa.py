@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -43,8 +44,8 @@ def card():
         pulse._installed()
     except InputError as error:
         pytest.skip(str(error))
-    with PulseServer(ARRAY, ALONE, SPEAKER, FAST):
-        yield
+    with PulseServer(ARRAY, ALONE, SPEAKER, FAST) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +158,29 @@ def test_a_word_with_a_second_device_for_the_reference(card, opening):
         assert listening.until("heard")["word"] == "alexa"
         end, status = listening.end(signal.SIGTERM)
     assert status == 0 and end["missing_samples"] == 0
+
+
+@pytest.mark.parametrize("is_capturing", [True, False])
+def test_a_device_that_is_unplugged_and_comes_back_is_heard_again(card, opening, is_capturing):
+    """It goes away while it captures, or before its first block could be taken; the word comes in the epoch after it."""
+    listening = Listening("--alsa", ALONE.capture, "--profile", "respeaker-4mic")
+    listening.until("listening")
+    begun_ns = time.monotonic_ns()
+    if is_capturing:
+        with playing(ALONE, opening[:, :4]) as speaker:
+            speaker.begin()
+            assert listening.until("heard")["epoch"] == 0
+    with card.unplugged(ALONE):
+        pass
+    while (lost := listening.until("lost"))["epoch"] == 0:
+        pass  # as a listener beside busy programs may
+    assert (lost["epoch"], lost["samples"]) == (1, None) and 0 < lost["seconds"] < (time.monotonic_ns() - begun_ns) / 1e9
+    with playing(ALONE, opening[:, :4]) as speaker:
+        speaker.begin()
+        heard = listening.until("heard")
+    end, status = listening.end(signal.SIGTERM)
+    assert (heard["word"], heard["epoch"], status) == ("alexa", 1, 0)
+    assert (end["reopened"], end["epochs"], end["missing_samples"]) == (1, 1, 0)
 
 
 def test_a_device_that_is_not_there_is_one_line(card):
