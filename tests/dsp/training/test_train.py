@@ -122,8 +122,8 @@ def test_a_second_look_ships_where_it_helps(tiny, folders, monkeypatch):
     ("alone", "together", "taken"),
     [
         ((10, 0, 100), (10, 0, 100), "together"),  # as many missed
-        ((10, 0, 100), (11, 0, 100), "together"),  # not clearly more
-        ((10, 0, 100), (12, 0, 100), "alone"),
+        ((50, 0, 100), (54, 0, 100), "together"),  # not clearly more
+        ((50, 0, 100), (56, 0, 100), "alone"),
         ((10, 0, 5_000), (12, 0, 100), "together"),  # alone it decides late
         ((10, 2, 100), (90, 1, 100), "together"),  # alone it wakes more often than asked for
         ((90, 1, 100), (10, 2, 100), "alone"),
