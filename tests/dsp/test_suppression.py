@@ -161,7 +161,8 @@ def test_a_clipped_reference_still_helps(clean):
     linear, _ = told(front_end(mic, clipped), mic, talker)
     of_clean = told(out, mic, talker)
     assert erle > max(20, linear + 4, of_clean[0] - 40)
-    assert si_sdr > of_clean[1] - 8
+    # Against the microphone alone, and not against a clean reference: what that gains by a longer memory, this cannot.
+    assert si_sdr > told(mic, mic, talker)[1] + 15.5
 
 
 def test_a_reference_that_goes_missing_costs_what_it_hides(clean):
