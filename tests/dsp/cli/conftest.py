@@ -1,23 +1,18 @@
 """The command as a test runs it, and a sound for it."""
 
+from functools import partial
+
 import pytest
 import soundfile
 
-from farfield.cli import main
+from reference.command import said_by
 from reference.demo import MICS
 
 
 @pytest.fixture
 def run(capsys):
     """Run `farfield ARGUMENTS`: (status, lines on stdout, lines on stderr)."""
-
-    def run_(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return left.value.code, said.out.splitlines(), said.err.splitlines()
-
-    return run_
+    return partial(said_by, capsys)
 
 
 @pytest.fixture

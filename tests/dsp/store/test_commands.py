@@ -5,6 +5,7 @@ import random
 import stat
 import sys
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,10 +13,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from farfield.cli import main
 from farfield.store import Settings, Store, keys, merkle, read_package, read_receipt
 from farfield.store.log import read_checkpoint
 from farfield.store.opened import utc_now
+from reference.command import said_by
 from reference.keeping import OWNER, POLICY, REVIEWERS, Clock, files, keep, marked, traces
 
 
@@ -24,14 +25,7 @@ def run(capsys, monkeypatch):
     """Run `farfield ARGUMENTS`, without a terminal: (status, lines on stdout, lines on stderr)."""
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: False))
     monkeypatch.delenv("FARFIELD_STORE", raising=False)
-
-    def run_(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return left.value.code, said.out.splitlines(), said.err.splitlines()
-
-    return run_
+    return partial(said_by, capsys)
 
 
 @pytest.fixture
