@@ -92,6 +92,54 @@ def test_any_stream_equals_the_integer_reference(kernels, x):
     assert np.array_equal(kernels.Features().process(x), in_integers(x))
 
 
+def with_energies(features, x):
+    energies = np.zeros((features.max_frames(len(x)), 32), np.uint16)
+    made = features.process(x, energies=energies)
+    return made, energies[: len(made)]
+
+
+@given(x=streams)
+def test_the_energies_of_any_stream_equal_the_integer_reference(kernels, x):
+    features, energies = with_energies(kernels.Features(), x)
+    assert np.array_equal(energies, in_integers.log_energies(x))
+    assert np.array_equal(features, kernels.Features().process(x)), "the same whether energies are asked for or not"
+
+
+@given(x=streams, cuts=st.lists(st.integers(1, 2000), max_size=8))
+def test_any_chunking_gives_the_same_energies(kernels, x, cuts):
+    whole, features = with_energies(kernels.Features(), x)[1], kernels.Features()
+    parts = [with_energies(features, part)[1] for part in np.split(x, np.minimum(np.cumsum(cuts), len(x)))]
+    assert np.array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("level_db", [0, -20, -40])
+def test_energies_are_those_of_a_float_spectrum_at_any_level(kernels, level_db):
+    """White noise, against the equation in float64: within a tenth of an octave of energy, a tenth of that in the mean."""
+    x = np.random.default_rng(5).normal(0, 8000 * 10 ** (level_db / 20), 16_000).round().clip(-32_768, 32_767).astype(np.int16)
+    energies = with_energies(kernels.Features(), x)[1] / 1024
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), WINDOW)[::HOP]
+    spectra = np.abs(np.fft.rfft(windows * np.sin(np.pi * (np.arange(WINDOW) + 0.5) / WINDOW) ** 2, 512)) ** 2
+    wanted = np.log2(spectra @ (reference.energy_bands() / 2**18).T)
+    assert np.abs(energies - wanted).max() < 0.1 and abs((energies - wanted).mean()) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("energies", "error", "match"),
+    [
+        (np.zeros((2, 32), np.int16), TypeError, "energies: got dtype int16"),
+        (np.zeros((2, 40), np.uint16), ValueError, "energies: got shape"),
+        (np.zeros((1, 32), np.uint16), ValueError, "energies: got 1 rows, wanted at least 2"),
+        ("features", ValueError, "energies: shares memory"),
+    ],
+)
+def test_a_place_for_energies_that_does_not_fit_is_refused_before_anything_is_heard(kernels, energies, error, match):
+    features, x, shared = kernels.Features(), np.full(WINDOW + HOP, 1000, np.int16), np.zeros((4, 40), np.uint16)
+    energies = shared.reshape(-1)[:128].reshape(4, 32) if isinstance(energies, str) else energies
+    with pytest.raises(error, match=match):
+        features.process(x, shared, energies)
+    assert np.array_equal(features.process(x), kernels.Features().process(x))
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_long_streams_of_one_kind_equal_the_peer(kernels, kind):
     """Ten seconds: the noise estimate settles, and is then shaken by the next level."""

@@ -170,6 +170,29 @@ def wide_gain(noise, table):
     return wrap16(value + ((grown * part + (1 << 14)) >> 15))
 
 
+def energy_bands():
+    """(32, 257) weights in Q18: triangles of equal area over 34 corners evenly spaced on Slaney's mel scale, 60 to 3800 Hz."""
+    mels = np.array([60 * 3 / 200, 15 + 27 * np.log(3.8) / np.log(6.4)])
+    spaced = np.linspace(mels[0], mels[1], 34)
+    corners = np.where(spaced < 15, spaced * 200 / 3, 1000 * np.exp(np.log(6.4) / 27 * (spaced - 15)))[:, None]
+    hz = np.arange(FFT // 2 + 1) * RATE / FFT
+    rising, falling = ((hz - corners[:-2]) / np.diff(corners[:-1], axis=0), (corners[2:] - hz) / np.diff(corners[1:], axis=0))
+    area = np.maximum(0, np.minimum(rising, falling)) * 2 / (corners[2:] - corners[:-2])
+    return np.floor(area * 2**18 + 0.5).astype(np.int64)
+
+
+def log2(x, residues):
+    """In Q16 by a chord of 128 segments an octave, of x from 1; of less than 2^29, as the kernel keeps it."""
+    down = 20 if x >> 29 else 0
+    x >>= down
+    whole = x.bit_length() - 1
+    part = x - (1 << whole)
+    part = part << (16 - whole) if whole < 16 else part >> (whole - 16)
+    segment = part >> 9
+    part += residues[segment] + ((residues[segment + 1] - residues[segment]) * (part - (segment << 9)) >> 16)
+    return (down + whole << 16) + part
+
+
 class Features:
     """Whole streams only: int16 (frames,) -> uint16 (n, 40), one row each 160 samples from sample 480 on."""
 
@@ -178,17 +201,32 @@ class Features:
         self.gains, self.residues = gain_table(), log2_residues()
 
     def __call__(self, samples):
+        spectra, shifts = self.spectra(samples)
+        noise = [0] * CHANNELS
+        rows = [self.frame(e, s, noise) for e, s in zip(spectra.tolist(), shifts, strict=True)]
+        return np.array(rows, np.uint16).reshape(-1, CHANNELS)
+
+    def log_energies(self, samples):
+        """uint16 (n, 32): 1024 log2 of the energy in each band, of the samples as they came."""
+        spectra, shifts = self.spectra(samples)
+        sums = spectra[:, : FFT // 2] @ energy_bands()[:, : FFT // 2].T
+        rows = [
+            [max(0, log2(x, self.residues) - (2 * shift << 16)) >> 6 if x else 0 for x in row]
+            for row, shift in zip(sums.tolist(), shifts, strict=True)
+        ]
+        return np.array(rows, np.uint16).reshape(-1, 32)
+
+    def spectra(self, samples):
+        """|FFT|^2 of each window, scaled up, and by how many bits it was: int64 (n, 512), a list."""
         starts = range(0, len(samples) - WINDOW + 1, HOP)
         if not starts:
-            return np.zeros((0, CHANNELS), np.uint16)
+            return np.zeros((0, FFT), np.int64), []
         y = np.stack([samples[s : s + WINDOW].astype(np.int64) for s in starts]) * self.window >> 12
         largest = np.max(np.where(y == -32_768, 0, np.abs(y)), axis=1)
         shifts = [15 - int(v).bit_length() for v in largest]
         x = np.zeros((len(y), FFT), np.int64)
         x[:, :WINDOW] = wrap16(y << np.array(shifts)[:, None])
-        noise = [0] * CHANNELS
-        rows = [self.frame(e, s, noise) for e, s in zip(energies(x).tolist(), shifts, strict=True)]
-        return np.array(rows, np.uint16)
+        return energies(x), shifts
 
     def frame(self, energy, shift, noise):
         fallen, rising, row = 0, 0, []

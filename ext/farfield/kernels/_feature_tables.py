@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 WINDOW, HOP, FFT, CHANNELS, RATE = 480, 160, 512, 40, 16_000
 WINDOW_BITS, WEIGHT_BITS = 12, 12
 LOWEST_HZ, HIGHEST_HZ = 125.0, 7500.0
+ENERGIES, WIDEST, ENERGY_BITS = 32, 16, 18
+ENERGY_LOWEST_HZ, ENERGY_HIGHEST_HZ = 60.0, 3800.0
 PCAN_STRENGTH, PCAN_OFFSET, PCAN_GAIN_BITS, PCAN_INPUT_BITS = 0.95, 80.0, 21, 7
 
 _WINDOW_IN_SINGLE_PRECISION = {17: 54}
@@ -57,6 +59,29 @@ def filterbank() -> tuple[int, NDArray[np.int32], NDArray[np.uint16], NDArray[np
             k += 1
         ends.append(k)
     return first, np.array(ends, np.int32), np.array(falling, np.uint16), np.array(rising, np.uint16)
+
+
+def _slaney(mel: float) -> float:
+    """Hertz of Slaney's mel scale: linear to 1000 Hz, which is 15 mel, and logarithmic above."""
+    return mel * 200 / 3 if mel < 15 else 1000 * 6.4 ** ((mel - 15) / 27)
+
+
+def energy_bands() -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
+    """The first bin of each of 32 bands, int32 (32,), and the weights of 16 bins from there, Q18, uint16 (32, 16).
+
+    Triangles of equal area, evenly over Slaney's mel scale: those that openWakeWord's spectrogram has.
+    """
+    top = 15 + 27 * math.log(ENERGY_HIGHEST_HZ / 1000) / math.log(6.4)
+    low = ENERGY_LOWEST_HZ * 3 / 200
+    corners = [_slaney(low + (top - low) * i / (ENERGIES + 1)) for i in range(ENERGIES + 2)]
+    starts, weights = np.zeros(ENERGIES, np.int32), np.zeros((ENERGIES, WIDEST), np.uint16)
+    for band, (left, middle, right) in enumerate(zip(corners, corners[1:], corners[2:], strict=False)):
+        starts[band] = first = int(left * FFT / RATE) + 1
+        for k in range(WIDEST):
+            hz = (first + k) * RATE / FFT
+            height = max(0.0, min((hz - left) / (middle - left), (right - hz) / (right - middle)))
+            weights[band, k] = _half_up(2 * height / (right - left) * (1 << ENERGY_BITS))
+    return starts, weights
 
 
 def _pcan_gain(noise: int) -> int:

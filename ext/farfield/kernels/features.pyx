@@ -11,6 +11,10 @@ Every 10 ms, from the last 30 ms of 16 kHz sound, 40 numbers:
     v[c] = shrink(u[c] G(N[c]) >> 6), Q12                 per-channel gain (PCAN), G(N) = 2^21 (N / 2^7 + 80)^-0.95 by table
     f[c] = 64 ln(8 v[c]), rounded                         uint16; one unit is 1/64 neper, 0.0390625 of the float scale
 
+Where it is asked for, from the same spectrum, the plain energies of 32 other bands, in which no noise is reduced:
+
+    e[b] = 1024 (log2 sum_k V[b,k] E[k] - 2 s)            uint16; 32 triangular bands, 60 to 3800 Hz, of equal area, Q18 weights
+
 Source: Lyon, Katz, "Trainable frontend" (Wang et al., ICASSP 2017) in the integer form published as TensorFlow's
 microfrontend; held to the package pymicro-features 2.0.2, whose floats are these integers times 0.0390625.
 
@@ -46,6 +50,8 @@ cdef enum:
     LEAST_REMAINING = 819
     NOISE_BITS = 10
     LOG_COEFFICIENT = 45426  # ln 2 in Q16
+    ENERGIES = 32
+    WIDEST = 16  # bins of an energy band
 
 
 cdef struct Twiddles:
@@ -69,6 +75,8 @@ cdef struct Tables:
     int32_t gain_curvature[33]
     int32_t log2_residue[128]
     int32_t log2_slope[128]
+    int32_t energy_bin[ENERGIES]  # the first of the band
+    uint16_t energy_weight[ENERGIES][WIDEST]
 
 
 cdef struct State:
@@ -264,23 +272,42 @@ cdef inline uint32_t shrink(uint32_t x) noexcept nogil:
     return (x * x) >> 20 if x < (2 << 12) else (x >> 6) - 64
 
 
-cdef inline uint16_t log_scaled(const Tables *tables, uint32_t x) noexcept nogil:
-    """64 ln(8 x) for x below 2^29, rounded in Q16 by a chord of 128 segments an octave; 0 for 0.
+cdef inline uint32_t log2_of(const Tables *tables, uint32_t x) noexcept nogil:
+    """log2 x in Q16 by a chord of 128 segments an octave, for x from 1.
 
     The bits of a float are log2 already, but for the chord of one segment an octave; the table holds what is missing.
     """
-    cdef uint32_t bits = float_bits(x << 3)
+    cdef uint32_t bits = float_bits(x)
     cdef uint32_t segment = bits >> 16 & 0x7F
     cdef int32_t slope = (tables.log2_slope[segment] * <int32_t> (bits >> 7 & 0x1FF)) >> 16
-    cdef uint32_t log2 = (bits >> 7) - (127 << 16) + <uint32_t> (tables.log2_residue[segment] + slope)
+    return (bits >> 7) - (127 << 16) + <uint32_t> (tables.log2_residue[segment] + slope)
+
+
+cdef inline uint16_t log_scaled(const Tables *tables, uint32_t x) noexcept nogil:
+    """64 ln(8 x) for x below 2^29, rounded in Q16; 0 for 0."""
+    cdef uint32_t log2 = log2_of(tables, x << 3)
     cdef uint32_t natural = <uint32_t> ((<uint64_t> LOG_COEFFICIENT * log2 + 32768) >> 16)
     return <uint16_t> (((natural << 6) + 32768) >> 16 if x else 0)
 
 
+cdef inline void log_energies(const Tables *tables, const uint32_t *energy, int shift, uint16_t *out) noexcept nogil:
+    """Of each band, as if the window had not been scaled up by `shift`; 0 for less than 1. Sums are below 2^31 * 2^13 * 16."""
+    cdef Py_ssize_t b, k
+    cdef uint64_t total
+    cdef int32_t down, log2
+    for b in range(ENERGIES):
+        total = 0
+        for k in range(WIDEST):
+            total += <uint64_t> energy[tables.energy_bin[b] + k] * tables.energy_weight[b][k]
+        down = 20 if total >> 29 else 0  # what is left below 2^29 of a sum below 2^49 keeps 9 bits and more
+        log2 = <int32_t> log2_of(tables, <uint32_t> (total >> down)) + (down - 2 * shift) * 65536 if total else 0
+        out[b] = <uint16_t> ((log2 if log2 > 0 else 0) >> 6)
+
+
 cdef inline void features_of(
-    const Tables *tables, uint32_t *noise, const int16_t *samples, uint16_t *out
+    const Tables *tables, uint32_t *noise, const int16_t *samples, uint16_t *out, uint16_t *energies_out
 ) noexcept nogil:
-    """One window of 480 samples into 40 features."""
+    """One window of 480 samples into 40 features; and 32 energies, unless they have no place to go."""
     cdef Points x
     cdef uint32_t energy[POINTS]
     cdef uint32_t signal[CHANNELS]
@@ -288,6 +315,8 @@ cdef inline void features_of(
     cdef Py_ssize_t c
     cdef int shift = windowed(tables, samples, &x)
     energies(tables, &x, energy)
+    if energies_out:
+        log_energies(tables, energy, shift, energies_out)
     mel_magnitudes(tables, energy, shift, signal)
     reduce_noise(tables, noise, signal)
     for c in range(CHANNELS):
@@ -296,13 +325,15 @@ cdef inline void features_of(
 
 
 cdef Py_ssize_t run(
-    const Tables *tables, State *state, const int16_t *samples, Py_ssize_t frames, uint16_t *out
+    const Tables *tables, State *state, const int16_t *samples, Py_ssize_t frames, uint16_t *out, uint16_t *energies_out
 ) noexcept nogil:
     """All windows that `frames` more samples complete; returns their number."""
     cdef Py_ssize_t made = 0, taken
     while True:
         if state.used == 0 and frames >= WINDOW:  # straight from the caller's memory
-            features_of(tables, state.noise, samples, out + made * CHANNELS)
+            features_of(
+                tables, state.noise, samples, out + made * CHANNELS, energies_out + made * ENERGIES if energies_out else NULL
+            )
             made += 1
             samples += HOP
             frames -= HOP
@@ -314,7 +345,9 @@ cdef Py_ssize_t run(
         state.used += <int32_t> taken
         if state.used < WINDOW:
             return made
-        features_of(tables, state.noise, state.held, out + made * CHANNELS)
+        features_of(
+            tables, state.noise, state.held, out + made * CHANNELS, energies_out + made * ENERGIES if energies_out else NULL
+        )
         made += 1
         samples += taken
         frames -= taken
@@ -370,6 +403,11 @@ cdef class Features:
             self.tables.gain_curvature[k] = gains[4 * k - 4]
         for k in range(128):
             self.tables.log2_residue[k], self.tables.log2_slope[k] = residue[k], residue[k + 1] - residue[k]
+        starts, weights = _feature_tables.energy_bands()
+        for k in range(ENERGIES):
+            self.tables.energy_bin[k] = starts[k]
+            for i in range(WIDEST):
+                self.tables.energy_weight[k][i] = weights[k, i]
         self.reset()
 
     def __init__(self):
@@ -383,11 +421,12 @@ cdef class Features:
         """The most windows that `samples` more samples can complete, whatever is held already."""
         return _boundary.count("samples", samples, 0, 1 << 40) // HOP + 1
 
-    def process(self, samples, out=None):
+    def process(self, samples, out=None, energies=None):
         """Features of every window that these samples complete: uint16 (n, 40), one unit 1/64 neper.
 
         samples: int16 (frames,), contiguous, any number of frames. out: uint16 (at least n, 40), or None for a new array;
-        the filled part of it is returned. The first window ends at sample 480, each further one 160 later. The result
+        the filled part of it is returned. energies: uint16 (at least n, 32), or None; the windows' log2 energies in 32 bands
+        are written to its first n rows, one unit 1/1024 octave of energy. The first window ends at sample 480, each further one 160 later. The result
         does not depend on how the stream is cut. TypeError, ValueError: another dtype, shape or memory layout.
         """
         cdef cnp.ndarray given = vector("samples", samples, cnp.NPY_INT16, ANY)
@@ -403,8 +442,17 @@ cdef class Features:
                 raise ValueError(f"out: got {len(out)} rows, wanted at least {count}; max_frames() tells how many")
             apart("out", made, given)
             made = out[:count]
+        cdef cnp.ndarray also
+        cdef uint16_t *bands = NULL
+        if energies is not None:
+            also = matrix("energies", energies, cnp.NPY_UINT16, ANY, ENERGIES, writable=True)
+            if cnp.PyArray_DIM(also, 0) < count:
+                raise ValueError(f"energies: got {len(energies)} rows, wanted at least {count}; max_frames() tells how many")
+            apart("energies", also, given)
+            apart("energies", also, made)
+            bands = <uint16_t *> cnp.PyArray_DATA(also)
         cdef const int16_t *source = <const int16_t *> cnp.PyArray_DATA(given)
         cdef uint16_t *to = <uint16_t *> cnp.PyArray_DATA(made)
         with nogil:
-            run(&self.tables, &self.state, source, frames, to)
+            run(&self.tables, &self.state, source, frames, to, bands)
         return made
