@@ -112,7 +112,7 @@ setup(
         "farfield.kernels": "ext/farfield/kernels",
     },
     package_data={
-        "farfield": ["py.typed", "profiles/*.toml", "models/*.safetensors"],
+        "farfield": ["py.typed", "profiles/*.toml", "models/*.safetensors", "backbone/*.safetensors"],
         "farfield.board": ["PROTOCOL.md", "vectors.json"],
         "farfield.store": ["policy.txt", "PRIVACY.md"],
         "farfield.capture": ["PRIVACY.md"],

@@ -26,6 +26,7 @@ _MODULES = {
     "Features": "features",
     "Scorer": "scorer",
     "Spelling": "spelling",
+    "Embedder": "embedding",
 }
 # from the plainest to the fastest; `checked` is for tests and is never picked by itself
 _ORDER = ("base", "v3", "v4", "neon", "dotprod")
