@@ -20,14 +20,13 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from farfield import kernels, modelfile
 from farfield.errors import ModelError
+from farfield.profile import RATE
 
 FORMAT = "embedding 1"
-RATE = 16000
 TENSORS = ("weights", "bias", "multiplier", "shift")
 _FIELDS = ("format", "rate", "bins", "quantiser", "layers", "output_scale", "source", "licence")
 
@@ -62,17 +61,5 @@ def assemble(description: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
             raise ValueError(f"{field}: is missing, wanted {', '.join(_FIELDS)}")
     if description["rate"] != RATE:
         raise ValueError(f"rate: got {str(description['rate'])[:80]}, wanted {RATE}")
-    layers = description["layers"]
-    if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
-        raise ValueError("layers: wanted a list of objects")
-    used: set[str] = set()
-    joined = []
-    for index, layer in enumerate(layers):
-        own = {key: f"layers.{index}.{key}" for key in TENSORS if f"layers.{index}.{key}" in tensors}
-        used.update(own.values())
-        if clash := sorted(set(own) & set(layer)):
-            raise ValueError(f"layers[{index}].{clash[0]}: is in the metadata, wanted a tensor")
-        joined.append(layer | {key: np.ascontiguousarray(tensors[name]) for key, name in own.items()})
-    if stray := sorted(set(tensors) - used):
-        raise ValueError(f"{stray[0][:80]!r}: is a tensor of no layer, wanted layers.N.{'|'.join(TENSORS)}")
-    return {"bins": description["bins"], "quantiser": description["quantiser"], "layers": joined}
+    layers = modelfile.joined(description["layers"], tensors, TENSORS)
+    return {"bins": description["bins"], "quantiser": description["quantiser"], "layers": layers}

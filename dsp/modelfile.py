@@ -36,7 +36,7 @@ What is read is checked before it is used (sizes, ranges, accumulator bounds) an
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -145,6 +145,26 @@ def _json(name: str, text: str | bytes) -> dict[str, Any]:
     return value
 
 
+def joined(layers: Any, tensors: Mapping[str, NDArray[Any]], names: Collection[str]) -> list[dict[str, Any]]:
+    """The description's layers, each with its tensors (layers.N.NAME, of `names`); ValueError that names what does not fit.
+
+    No tensor may be left over, and none may stand in the description.
+    """
+    if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
+        raise ValueError("layers: wanted a list of objects")
+    used: set[str] = set()
+    made = []
+    for index, layer in enumerate(layers):
+        own = {key: f"layers.{index}.{key}" for key in names if f"layers.{index}.{key}" in tensors}
+        used.update(own.values())
+        if clash := sorted(set(own) & set(layer)):
+            raise ValueError(f"layers[{index}].{clash[0]}: is in the metadata, wanted a tensor")
+        made.append(layer | {key: tensors[name] for key, name in own.items()})
+    if stray := sorted(set(tensors) - used):
+        raise ValueError(f"{stray[0][:80]!r}: is a tensor of no layer, wanted layers.N.{'|'.join(names)}")
+    return made
+
+
 def assemble(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """The scorer's arguments out of a description and its tensors; ValueError or TypeError that names the field."""
     if description.get("rate") != 16000:
@@ -152,24 +172,12 @@ def assemble(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> d
     for field in _FIELDS:
         if field not in description:
             raise ValueError(f"{field}: is missing, wanted {', '.join(_FIELDS)}")
-    layers = description["layers"]
-    used: set[str] = set()
-    if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
-        raise ValueError("layers: wanted a list of objects")
-    joined = []
-    for index, layer in enumerate(layers):
-        own = {key: f"layers.{index}.{key}" for key in TENSORS if f"layers.{index}.{key}" in tensors}
-        used.update(own.values())
-        if clash := sorted(set(own) & set(layer)):
-            raise ValueError(f"layers[{index}].{clash[0]}: is in the metadata, wanted a tensor")
-        joined.append(layer | {key: tensors[name] for key, name in own.items()})
-    if stray := sorted(set(tensors) - used):
-        raise ValueError(f"{stray[0][:80]!r}: is a tensor of no layer, wanted layers.N.{'|'.join(TENSORS)}")
+    layers = joined(description["layers"], tensors, TENSORS)
     if not isinstance(description["quantiser"], dict):
         raise TypeError("quantiser: wanted an object")
     return {
         "stride": description["stride"],
         "quantiser": description["quantiser"],
         "slots": description["slots"],
-        "layers": joined,
+        "layers": layers,
     }

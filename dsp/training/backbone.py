@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farfield import kernels, modelfile
-from farfield.embedding import FORMAT, RATE, TENSORS
+from farfield.embedding import FORMAT, TENSORS
 from farfield.errors import InputError
 from farfield.flatbuffer import Buffer
 from farfield.microwakeword import CONV_2D, MOST, Graph, Operator, Tensor, wanted
+from farfield.profile import RATE
 
 BINS = 32
 LEAK, FLOOR = 0.2, -0.4
@@ -194,6 +195,7 @@ def write(path: Path, network: Mapping[str, Any]) -> None:
 
 
 def embedder(network: Mapping[str, Any], most_frames: int = 150) -> kernels.Embedder:
+    """What runs the integers of `quantise`, for calls of up to `most_frames` frames. TypeError, ValueError: as of the kernel."""
     return kernels.Embedder(network["bins"], network["quantiser"], network["layers"], most_frames=most_frames)
 
 

@@ -11,6 +11,7 @@ import soundfile
 
 from farfield import embedding, kernels, modelfile
 from farfield.errors import ModelError
+from farfield.profile import RATE
 
 BINS, OUTPUTS, FIELD, HOP = 32, 96, 76, 8
 BEHIND = -12  # frames that the peer holds back: it gives the first vector of what is new
@@ -21,7 +22,7 @@ def speech():
     """The first microphone of the demo's room: four synthetic words over noise, 20 s."""
     path = resources.files("farfield.hil") / "rooms" / "demo" / "mics.flac"
     samples, rate = soundfile.read(str(path), dtype="int16")
-    assert rate == embedding.RATE
+    assert rate == RATE
     return np.ascontiguousarray(samples[:, 0])
 
 

@@ -426,8 +426,8 @@ cdef class Features:
 
         samples: int16 (frames,), contiguous, any number of frames. out: uint16 (at least n, 40), or None for a new array;
         the filled part of it is returned. energies: uint16 (at least n, 32), or None; the windows' log2 energies in 32 bands
-        are written to its first n rows, one unit 1/1024 octave of energy. The first window ends at sample 480, each further one 160 later. The result
-        does not depend on how the stream is cut. TypeError, ValueError: another dtype, shape or memory layout.
+        are written to its first n rows, one unit 1/1024 octave of energy. The first window ends at sample 480, each further
+        one 160 later. The result does not depend on how the stream is cut. TypeError, ValueError: another dtype, shape or memory layout.
         """
         cdef cnp.ndarray given = vector("samples", samples, cnp.NPY_INT16, ANY)
         cdef Py_ssize_t frames = cnp.PyArray_DIM(given, 0)
