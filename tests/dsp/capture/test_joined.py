@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -52,6 +54,14 @@ def listened(room, store):
         if not told["end"][0]["missing_samples"]:
             return told, ran.stderr
     raise AssertionError(f"samples were lost four times: {told['end']}")
+
+
+def wait_for(something):
+    """Until what it gives is not empty."""
+    until = time.monotonic() + PATIENCE_S
+    while not list(something()):
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.01)
 
 
 def beams_of(room):
@@ -110,11 +120,13 @@ def test_without_consent_nothing_is_written(room, tmp_path):
 
 def test_mute_destroys_the_utterance_that_is_being_kept(listening, layout, waking_model, tmp_path):
     """Whoever mutes does not want it kept; what was sealed so far is gone, and so is its key."""
+    one = load_model(waking_model)
+    replace(one, refractory_ms=60_000).save(waking_model)  # another word would end the utterance before the mute
     store, _ = make_store(tmp_path / "store")
     asked = "--profile", layout(1, 0), "--model", waking_model, "--store", tmp_path / "store"
     with listening((1, 0), *asked) as run:
         run.until('"state": "capturing"')
-        assert list((tmp_path / "store" / "sealed").iterdir()), "it is being sealed"
+        wait_for((tmp_path / "store" / "sealed").iterdir)  # the store's writer makes the file, on a thread of its own
         run.send(signal.SIGUSR1)
         told = json.loads(run.until('"type": "utterance"'))
         run.until('"muted"')
