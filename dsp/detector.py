@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from farfield import kernels
 from farfield.block import Frame, Rejected, WakeEvent
 from farfield.errors import InputError
-from farfield.look import History, Look, Verifier
+from farfield.history import heard
+from farfield.look import Look, Verifier
 from farfield.model import Model, check_second_look
 from farfield.owner import Owner
 from farfield.profile import RATE
 
 _WINDOW, _HOP = 480, 160
-LOOKING_SAMPLES = 8_000  # how long a candidate may wait for a look that agrees: the word's last sounds may still come
+LOOKING_SAMPLES = 32_000  # how long a candidate may wait for a look that agrees: it may open before its word has begun
 _UNASKED = Look(None, None, agreed=True, passed=True)
 
 
@@ -40,7 +41,7 @@ class Detector:
     second_look: a larger network for the same word (None: the model's own, where it has one). owner: whose voice alone is let
     through. With a second look, the smoothed probability only opens a candidate, where it exceeds the model's own threshold,
     `opens_above`: the second network looks at the last 1.5 s of the signals that do, and must exceed `threshold` on one of them.
-    Until it does, it looks again at each step while the probability stays above `opens_above`, for up to 0.5 s. When it agrees
+    Until it does, it looks again at each step while the probability stays above `opens_above`, for up to 2 s. When it agrees
     (without one: at once), the owner's voice is asked, once, as it was when it was fitted. A candidate that does not pass is
     rejected, and there is no other before the probability has come down: `rejected` holds those that the last call gave up.
 
@@ -67,7 +68,7 @@ class Detector:
             if not 0.0 <= asked < 1.0:
                 raise InputError(f"threshold: got {asked}, wanted 0 or more and less than 1")
         self._verifier = Verifier(model, second_look, owner, self.threshold) if second_look or owner else None
-        self._histories = [History() for _ in range(signals if self._verifier else 0)]
+        self._histories = [self._verifier.history() for _ in range(signals)] if self._verifier else []
         self._features = [kernels.Features() for _ in range(signals)]
         self._scorers = [model.scorer() for _ in range(signals)]
         self._step_samples = model.stride * _HOP
@@ -107,10 +108,8 @@ class Detector:
             self._start_anew()
             self._start = frame.index
         self._next = (frame.epoch, frame.index + len(frame.beams))
-        heard = [features.process(np.ascontiguousarray(frame.beams[:, n])) for n, features in enumerate(self._features)]
-        for history, fresh in zip(self._histories, heard, strict=False):  # there are none without a verifier
-            history.take(fresh)
-        scores = [scorer.process(fresh) for scorer, fresh in zip(self._scorers, heard, strict=True)]
+        features = [self._heard(np.ascontiguousarray(frame.beams[:, n]), n) for n in range(self.signals)]
+        scores = [scorer.process(fresh) for scorer, fresh in zip(self._scorers, features, strict=True)]
         self._of_signals = self._smoothed(np.array(scores, np.int64))
         p = self._of_signals.max(axis=0)
         first = self._taken - len(p) + 1
@@ -121,6 +120,14 @@ class Detector:
             for n, (at, score) in enumerate(zip(index.tolist(), p.tolist(), strict=True))
             if (event := self._decide(frame, n, at, score))
         ]
+
+    def _heard(self, samples: NDArray[np.int16], n: int) -> NDArray[np.uint16]:
+        """The features of a signal's next samples; a verifier, where there is one, will see more of them."""
+        if not self._histories:
+            return self._features[n].process(samples)
+        features, energies = heard(samples, self._features[n])
+        self._histories[n].take(features, energies)
+        return features
 
     def _smoothed(self, scores: NDArray[np.int64]) -> NDArray[np.float64]:
         """Moving average of each signal's scores over the model's window; 0 while the window fills."""
@@ -162,7 +169,8 @@ class Detector:
             return _UNASKED, int(np.argmax(self._of_signals[:, n]))
         frames = self.model.stride * (self._taken - self._of_signals.shape[1] + n + 1)
         exceeding = np.flatnonzero(self._of_signals[:, n] > self.opens_above).tolist()
-        looks = [(self._verifier.look(self._histories[signal].until(frames)), signal) for signal in exceeding]
+        p = self._of_signals[:, n].tolist()
+        looks = [(self._verifier.look(self._histories[signal], frames, p[signal]), signal) for signal in exceeding]
         return max(looks, key=lambda found: (found[0].passed, found[0].agreed, found[0].second_look or 0.0))
 
     def _give_up(self, index: int) -> None:
@@ -172,8 +180,7 @@ class Detector:
 
     def _event(self, frame: Frame, index: int, score: float, look: Look, candidate: int) -> WakeEvent:
         self._quiet_until = index + self.model.refractory_ms * RATE // 1000
-        # The word ends where it did when the first network found it, however long the others took to agree.
-        end = max(self._opened - self.model.end_lag_ms * RATE // 1000, self._start)
+        end = max(index - self.model.end_lag_ms * RATE // 1000, self._start)
         start = max(end - self.model.word_ms * RATE // 1000, self._start)
         return WakeEvent(
             self.model.word, score, start, end, index, frame.epoch, frame.host_ns, second_look=look.second_look, owner=look.owner,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from farfield import kernels, microwakeword, modelfile
 from farfield.errors import ModelError
-from farfield.spelled import Spelled
+from farfield.joint import TENSORS, Joint
 
 FEATURES = 40
 MODEL, LOOK = ".safetensors", ".look.safetensors"
@@ -41,7 +41,7 @@ class Model:
     the 1.5 s before a candidate only, and its probability is the largest score of its last `smoothing_steps` steps: no mean is
     taken. It is a file of its own, which `save` does not write; `dataclasses.replace(model, second_look=None)` does without.
 
-    spelled: None, or how a second look's network is read that tells phones apart besides.
+    joint: None, or how a second look's network is read together with heads on the embedding and with its listener.
     """
 
     word: str
@@ -53,7 +53,7 @@ class Model:
     card: Mapping[str, Any]
     network: Mapping[str, Any] = field(repr=False)
     second_look: "Model | None" = field(default=None, repr=False)
-    spelled: Spelled | None = field(default=None, repr=False)
+    joint: Joint | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not (isinstance(self.word, str) and 0 < len(self.word) <= 100 and self.word.isprintable()):
@@ -68,8 +68,8 @@ class Model:
             raise ModelError(f"card: got {type(self.card).__name__}, wanted an object")
         try:
             scorer = self.scorer()
-            if self.spelled is not None:
-                self.spelled.check(self.network)
+            if self.joint is not None:
+                self.joint.check(self.network)
         except (TypeError, ValueError, OverflowError) as error:
             raise ModelError(str(error)[:300]) from None
         if scorer.channels != FEATURES:
@@ -137,23 +137,19 @@ class Model:
     def fingerprint(self) -> str:
         """SHA-256 of the network alone, in hexadecimal: the same where every score is, whatever the thresholds and the card."""
         structure, tensors = self._parts()
-        if self.spelled is not None:
-            structure["spelling"] = self.spelled.as_json()
         digest = hashlib.sha256(json.dumps(structure, sort_keys=True).encode())
         for name in sorted(tensors):
             digest.update(f"{name} {tensors[name].dtype.str} {tensors[name].shape}".encode() + tensors[name].tobytes())
         return digest.hexdigest()
 
     def _parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """The network as a model file has it: what is JSON, and the tensors."""
-        layers: list[dict[str, Any]] = []
-        tensors: dict[str, NDArray[Any]] = {}
-        for index, layer in enumerate(self.network["layers"]):
-            layers.append({key: value for key, value in layer.items() if key not in modelfile.TENSORS})
-            for key in modelfile.TENSORS:
-                if key in layer:
-                    tensors[f"layers.{index}.{key}"] = layer[key]
-        return {**{key: self.network[key] for key in ("stride", "quantiser", "slots")}, "layers": layers}, tensors
+        """The networks as a model file has them: what is JSON, and the tensors."""
+        layers, tensors = modelfile.parted(self.network["layers"])
+        structure = {**{key: self.network[key] for key in ("stride", "quantiser", "slots")}, "layers": layers}
+        if self.joint is not None:
+            structure["joint"], own = self.joint.as_parts()
+            tensors |= own
+        return structure, tensors
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as a safetensors model file, whole or not at all."""
@@ -166,8 +162,6 @@ class Model:
             "detector": {name: getattr(self, name) for name in DETECTOR},
             "card": dict(self.card),
         }
-        if self.spelled is not None:
-            description["spelling"] = self.spelled.as_json()
         modelfile.write(path, description, tensors)
 
 
@@ -175,13 +169,18 @@ def from_bytes(data: bytes, name: str = "model") -> Model:
     """The model in a safetensors file's bytes; ModelError, one line that opens with `name`."""
     try:
         description, tensors = modelfile.parse(data)
+        heads = {name: tensors.pop(name) for name in list(tensors) if name.startswith(TENSORS)}
         network = modelfile.assemble(description, tensors)
         detector = description["detector"]
         if not isinstance(detector, dict) or set(detector) != set(DETECTOR):
             raise ValueError(f"detector: wanted an object of {', '.join(DETECTOR)}")
-        spelling = description.get("spelling")
-        spelled = None if spelling is None else Spelled.read(spelling, network)
-        return Model(word=description["word"], card=description["card"], network=network, spelled=spelled, **detector)
+        if "spelling" in description:
+            raise ValueError("spelling: is of a second look that farfield reads no more; wanted one trained anew")
+        joint = None
+        if "joint" in description or heads:
+            own = {name.removeprefix(TENSORS): tensor for name, tensor in heads.items()}
+            joint = Joint.read(description.get("joint"), own, network)
+        return Model(word=description["word"], card=description["card"], network=network, joint=joint, **detector)
     except (TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{name}: {str(error)[:300]}") from None
 
@@ -209,10 +208,8 @@ def load_model(name_or_path: str | os.PathLike[str], *, second_look: bool = True
         model = from_bytes(modelfile.read_bytes(text), text)
     else:
         model = from_bytes(_shipped(text, MODEL).read_bytes(), text + MODEL)
-    if model.spelled is not None:
-        raise ModelError(
-            f"{text}: spelling: only a second look reads one; wanted a listener, or this file as NAME{LOOK} beside one"
-        )
+    if model.joint is not None:
+        raise ModelError(f"{text}: joint: only a second look has one; wanted a listener, or this file as NAME{LOOK} beside one")
     look = load_second_look(text) if second_look else None
     try:
         return model if look is None else model.looked_over_by(look)

@@ -26,7 +26,8 @@ Metadata: one key, `farfield`, a JSON object.
                 probability it must exceed, the least time between two events, how long after the word's end the
                 decision falls, how long the word is. In a second look (NAME.look.safetensors beside NAME.safetensors):
                 the last steps of 1.5 s of which the largest score counts, the probability it must exceed; the rest unused
-    spelling    (may be missing) in a second look whose network tells phones apart besides: see `farfield.spelled.Spelled`
+    joint       (may be missing) in a second look that asks heads on the embedding and its listener besides: see
+                `farfield.joint.Joint`; the tensors of its head are head.layers.N. and so on
     card        a JSON object about where it comes from: author, licence, training_data (provenance), figures (measured
                 misses and false accepts), imported_from, whatever else is known
 
@@ -36,7 +37,7 @@ What is read is checked before it is used (sizes, ranges, accumulator bounds) an
 import json
 import os
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -163,6 +164,15 @@ def joined(layers: Any, tensors: Mapping[str, NDArray[Any]], names: Collection[s
     if stray := sorted(set(tensors) - used):
         raise ValueError(f"{stray[0][:80]!r}: is a tensor of no layer, wanted layers.N.{'|'.join(names)}")
     return made
+
+
+def parted(layers: Sequence[Mapping[str, Any]], before: str = "") -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
+    """The reverse of `joined`: what is JSON of each layer, and the tensors; before: what their names begin with."""
+    described = [{key: value for key, value in layer.items() if key not in TENSORS} for layer in layers]
+    tensors = {
+        f"{before}layers.{index}.{key}": layer[key] for index, layer in enumerate(layers) for key in TENSORS if key in layer
+    }
+    return described, tensors
 
 
 def assemble(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:

@@ -6,25 +6,27 @@ from dataclasses import replace
 import numpy as np
 
 from farfield.block import Block, Frame
-from farfield.detector import LOOKING_SAMPLES, Detector
+from farfield.detector import Detector
 from farfield.model import Model
 from farfield.profile import RATE
 
 _EARLIEST = RATE // 10  # an echo before its reference, and the scores' own steps
 _LEAST, _MOST = 0.05, 0.2
-_LATEST = 6 * RATE // 10 + LOOKING_SAMPLES + RATE // 5  # the longest echo delay, a second look's wait, and the room's tail
+_ASKS_EARLY = 0.5  # in place of those, of a listener whose look goes by it, too: it opens at much that is no word
+_LATEST = 6 * RATE // 10 + RATE // 2 + RATE // 5  # the longest echo delay, a second look's wait, and the room's tail
 
 
 class PlayedWords:
     """Where in a stream the references, mixed to one signal, may hold a model's word.
 
     model: the wake word; its first network alone listens, from the threshold that opens a candidate on, or 0.05 or 0.2 where that
-    lies below or above: silence is no word, and a word that is played is clean. A word that is said within 1.3 s after the device
-    has played it is taken for the device's.
+    lies below or above: silence is no word, and a word that is played is clean. With a joint look it is 0.5. A word that is said
+    within 1.3 s after the device has played it is taken for the device's.
     """
 
     def __init__(self, model: Model) -> None:
-        self._threshold = min(max(model.threshold, _LEAST), _MOST)
+        joint = model.second_look is not None and model.second_look.joint is not None
+        self._threshold = _ASKS_EARLY if joint else min(max(model.threshold, _LEAST), _MOST)
         self._detector = Detector(replace(model, second_look=None) if model.second_look else model)
         self.reset()
 

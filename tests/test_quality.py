@@ -65,13 +65,14 @@ WITHOUT_TORCH = """
 module = ["torch.*"]
 ignore_missing_imports = true
 [[tool.mypy.overrides]]
-module = ["farfield.training.network", "farfield.training.batches", "farfield.training.fit", "farfield.training.export"]
+module = ["farfield.training.network", "farfield.training.batches", "farfield.training.fit", "farfield.training.export",
+          "farfield.training.heads"]
 ignore_errors = true
 """
 
 
 def mypy(folder: Path, *what: str) -> tuple[int, str]:
-    """Where torch is not installed, the three modules that are made of it are not checked; the rest always is."""
+    """Where torch is not installed, the modules that are made of it are not checked; the rest always is."""
     pytest.importorskip("mypy")
     config = folder / "pyproject.toml"
     config.write_text((ROOT / "pyproject.toml").read_text() + ("" if find_spec("torch") else WITHOUT_TORCH))

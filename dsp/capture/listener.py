@@ -12,7 +12,6 @@ from farfield.capture.keeper import Keeper, Opening
 from farfield.capture.ring import Ring
 from farfield.capture.utterance import LONGEST_GAP, Capturing, Consumer, Ending, Utterance
 from farfield.chain import Chain
-from farfield.detector import LOOKING_SAMPLES
 from farfield.errors import InputError
 from farfield.model import Model
 from farfield.profile import RATE
@@ -66,10 +65,10 @@ class Listener:
         self._indicator = indicator or Indicator()
         self._note, self._ended = note, ended
         self._told: str | None = None
-        self._ring = Ring(max(self._preroll + _decision_samples(chain), _LEAST_RING), chain.frontend.signals)
+        self.settling = max((_word_samples(detector.model) for detector in chain.detectors), default=0)
+        self._ring = Ring(max(self._preroll + self.settling, _LEAST_RING), chain.frontend.signals)
         self._capturing: Capturing | None = None
         self._endings: deque[Ending] = deque()  # not told of yet, for the keeper is not done
-        self.settling = max((_word_samples(detector.model) for detector in chain.detectors), default=0)
         self._rejected: list[int] = []  # where candidates were rejected that may yet turn out to be a word's beginning
         self._next: tuple[int, int] | None = None
         self._indicator.enter(State.LISTENING)
@@ -289,14 +288,6 @@ class Listener:
         self._told = what
 
 
-def _decision_samples(chain: Chain) -> int:
-    """How long before the sample that a decision falls on a word can have begun."""
-    longest = 0
-    for detector in chain.detectors:
-        longest = max(longest, _word_samples(detector.model) + LOOKING_SAMPLES)
-    return longest
-
-
 def _word_samples(model: Model) -> int:
-    """How long before the sample at which it is found a word can have begun, where the first look agrees."""
+    """How long before the sample at which it is decided a word can have begun."""
     return max(0, model.word_ms + model.end_lag_ms) * RATE // 1000 + model.stride * RATE // 100

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farfield import kernels
 from farfield.block import Frame
 from farfield.detector import Detector
 from farfield.errors import InputError
 from farfield.evaluation import curve
 from farfield.evaluation.curve import LATEST_S, Point, Scored
 from farfield.evaluation.streams import Part, Said, Stream, stream
-from farfield.look import LOOK_FRAMES, Verifier
+from farfield.history import heard
+from farfield.look import Verifier
 from farfield.model import Model
 from farfield.profile import RATE
 
@@ -77,12 +77,12 @@ def looks(model: Model, samples: NDArray[np.int16], p: NDArray[np.float64]) -> N
 
     samples: int16 (frames,), one stream from its start. p: float64 (steps,), the model's smoothed probability on it.
     """
-    features = kernels.Features().process(samples)
     verifier = Verifier(model, model.second_look)
+    history = verifier.history()
+    history.take(*heard(samples))
     found = np.zeros(len(p))
     for step in np.flatnonzero(p > model.threshold).tolist():
-        end = (step + 1) * model.stride
-        found[step] = verifier.look(features[max(0, end - LOOK_FRAMES) : end]).second_look
+        found[step] = verifier.look(history, (step + 1) * model.stride, float(p[step])).second_look
     return found
 
 

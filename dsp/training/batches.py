@@ -1,8 +1,7 @@
 """What networks are shown of the segments: batches for a listener and for a second look, each said otherwise than before.
 
 A network has an output for each word. For the listener hard negatives weigh more and more. The second look hears 1.5 s up to a
-candidate and no more: a word itself, or the places where the listener came nearest to being woken. Before that, it learns to
-tell phones apart, of everybody whose words are known.
+candidate and no more: a word itself, or the places where the listener came nearest to being woken.
 """
 
 from collections.abc import Sequence
@@ -14,16 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from farfield.look import LOOK_FRAMES
+from farfield.history import LOOK_FRAMES
 from farfield.profile import RATE
 from farfield.training.files import Ends, Pool, Seen
 from farfield.training.hearing import elsewhere, knock, mask, warped
 from farfield.training.network import LISTENER, Network
-from farfield.training.pronunciation import PHONES
 from farfield.training.segments import NO_WORD
 
 POSITIVES, NEGATIVES, NEAR = 72, 96, 24  # segments in a batch: with a word, without, with what only sounds like one
-TOLD = 64  # segments in a batch of those whose phones are known
 _EARLIEST_S, _LATEST_S = 0.0, 0.24  # after the word's end: where a step must say yes
 _UNCERTAIN_S = (-0.12, 0.75)  # around it: where a step may say either
 _NEGATIVE_WEIGHT = (4.0, 25.0)  # against the word's, ramped
@@ -33,12 +30,11 @@ LOOK_STEPS = 2  # of a look's last ones of which one must say yes
 _LOOK_SHORT = 0.3  # of the batches hear less than LOOK_FRAMES, as at the start of a stream
 _LOOK_SHORTEST = 60  # frames
 _LOOK_HARDEST = 0.05  # of the segments without the word
-_LOOK_HARD = 0.3  # of them, for half of what looks widely
+_LOOK_HARD = 0.3  # of them, for the other half
 _LOOK_NEAREST = 0.5  # of those with what only sounds like it
 _LOOK_NEAR = 0.1  # of the segments without the word in a batch
 _LOOK_WEIGHT = 2.0  # of one of them, against one of the word
 _OTHER_WORD = 0.3  # of another word said in full
-PHONE_OUTPUTS = len(PHONES) + 1  # the last one for none of them
 
 
 @dataclass(frozen=True)
@@ -77,38 +73,15 @@ class ListenerBatches:
         return batch_loss(net, Batch(seen, ends, word), ramped, random)
 
 
-class PhoneBatches:
-    """Segments all of whose phones are known, for a network with an output for each phone and one for none of them.
-
-    Which step says which phone is left to it (connectionist temporal classification, Graves et al., ICML 2006).
-    """
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    def loss(self, net: Network, ramped: float, random: np.random.Generator) -> Tensor:
-        """Of a fresh batch; nothing is ramped."""
-        seen, phones = self._pool.take(random.integers(0, len(self._pool), TOLD))
-        mask(seen, random)
-        logits = net(warped(seen, np.full(len(seen), seen.shape[1] - 1), random), True)
-        said = torch.from_numpy((phones != NO_WORD).sum(1))
-        steps = torch.full((len(seen),), logits.shape[2])
-        chances = logits.permute(2, 1, 0).log_softmax(2)
-        return functional.ctc_loss(chances, torch.from_numpy(phones.clip(0)), steps, said, blank=len(PHONES))
-
-
 class LookBatches:
     """What a second look hears: words that have just ended, and the places at which its listener came nearest to waking.
 
-    widely: some of them under knocks and barks, and half of the places from where it did not come as near, for a listener knows
-    what it has learnt by heart. elsewhere: besides, each heard in another place than before (`hearing.elsewhere`). Looks that
-    have learnt differently are mistaken in different places.
+    Half of the places are from where it did not come as near, for a listener knows what it has learnt by heart. Each segment is
+    heard in another place than before (`hearing.elsewhere`), some under knocks and barks.
     """
 
-    def __init__(self, pools: Pools, listener: Network, widely: bool = False, elsewhere: bool = False) -> None:
+    def __init__(self, pools: Pools, listener: Network) -> None:
         self._words = pools.words
-        self._widely = widely
-        self._elsewhere = elsewhere
         of = [*pools.words, pools.others]
         found = [highest(listener, pool) for pool in of]
         words = range(len(pools.words))
@@ -119,7 +92,7 @@ class LookBatches:
                     [(logits[word], steps[word]) for n, (logits, steps) in enumerate(found) if n != word],
                     share,
                 )
-                for share in (_LOOK_HARDEST, *([_LOOK_HARD] if widely else []))
+                for share in (_LOOK_HARDEST, _LOOK_HARD)
             ]
             for word in words
         ]
@@ -152,10 +125,8 @@ class LookBatches:
         if random.random() < _LOOK_SHORT:
             seen = seen[:, -int(random.integers(_LOOK_SHORTEST, LOOK_FRAMES + 1)) :]
         mask(seen, random)
-        if self._widely:
-            knock(seen, random)
-        if self._elsewhere:
-            elsewhere(seen, random)
+        knock(seen, random)
+        elsewhere(seen, random)
         logits = net(warped(seen, np.full(len(seen), seen.shape[1] - 1), random), True)[:, :, -LOOK_STEPS:]
         own = np.arange(len(self._words))[:, None] == np.array(word)
         yes = own & np.array(said)
@@ -165,7 +136,6 @@ class LookBatches:
         return (loss * torch.from_numpy(weight)).sum() / float(weight.sum())
 
 
-Batches = ListenerBatches | PhoneBatches | LookBatches
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 

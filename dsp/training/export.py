@@ -7,74 +7,69 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from farfield.look import LOOK_FRAMES
+from farfield.joint import LOGIT_STEP, WIDTH, Joint
 from farfield.model import Model
 from farfield.modelfile import quantise_multiplier, sigmoid_table
-from farfield.spelled import Spelled
+from farfield.training import heads
 from farfield.training import network as design
+from farfield.training.heads import Head
 from farfield.training.network import Activation, Convolution, Depthwise, Network, weight_steps
 from farfield.training.segments import FEATURE_UNIT, INPUT_UNIT
 
-LOGIT_STEP = 0.1
+_OF_FEATURES = 0.8  # of a look's logit, against a head's
+_OF_LISTENER = 1.0  # of its logit, against a head's
+_LISTENER_LEAST = -1.0  # of its logit that counts: what it has not learnt, others may know
+_SPREAD, _LOWER = (
+    2.0,
+    2.0,
+)  # what their sum is divided by, and then lowered by, so that 8 bits resolve what lies around thresholds
 
 
-PHONE_STEP = 0.15
-_WITHIN = 10  # steps before the end of a stretch: in the last of them a phone is told apart some 0.1 s after it was said
-_OF_PHONES = 0.15  # of the phones' log likelihood, against the word's logit
-_SPREAD = 4.0  # by which both are divided, so that the table's 256 values resolve all of it
-
-
-def to_model(
-    network: Network, *, word: str, detector: Mapping[str, Any], card: Mapping[str, Any], stricter: float = 0.0
-) -> Model:
+def to_model(network: Network, *, word: str, detector: Mapping[str, Any], card: Mapping[str, Any], lower: float = 0.0) -> Model:
     """The int8 model of a trained network. `detector`: the fields that Model reads scores by.
 
-    stricter: taken off every logit. Scores have 8 bits, so that all logits over 5.5 look alike: what is to be told apart must
-    lie below.
+    lower: taken off every logit. Scores have 8 bits, so that all logits below -5.5 look alike, and all above 5.5: what is to be
+    told apart must lie between.
     """
     built = _Builder(network.shape.stride)
-    logit = built.trunk(network, LOGIT_STEP, lower=stricter)
+    logit = built.trunk(network, LOGIT_STEP, lower=lower)
     return Model(word=word, network=built.finished(logit), card=card, **detector)
 
 
-def to_spelled_model(
-    networks: Sequence[Network],
-    phones: Sequence[Network],
-    spellings: Sequence[Sequence[int]],
-    *,
-    word: str,
-    detector: Mapping[str, Any],
-    card: Mapping[str, Any],
+def to_joint_model(
+    looks: Sequence[Network], listening: Sequence[Head], *, word: str, detector: Mapping[str, Any], card: Mapping[str, Any]
 ) -> Model:
-    """The int8 model of second looks and of networks that tell phones apart, side by side; and how all are read.
+    """The int8 model of second looks at features and of heads, listening to embeddings, each of one word; and how they are read.
 
-    spellings: the word's phones as numbers of pronunciation.PHONES. detector: as of `to_model`; its smoothing_steps say of how
-    many of each look's last logits the largest counts.
+    detector: as of `to_model`; its smoothing_steps say of how many of each look's last logits the largest counts.
     """
-    stride = networks[0].shape.stride
-    if any(network.shape.stride != stride for network in (*networks, *phones)):
-        raise ValueError("networks, phones: got several strides, wanted the same in all of them")
+    stride = looks[0].shape.stride
+    if any(network.shape.stride != stride for network in looks):
+        raise ValueError("looks: got several strides, wanted the same in all of them")
     built = _Builder(stride)
-    logits = [built.trunk(network, LOGIT_STEP, frames=int(detector["smoothing_steps"])) for network in networks]
-    told = [built.trunk(network, PHONE_STEP, frames=LOOK_FRAMES // stride) for network in phones]
-    spelled = Spelled(
+    logits = [built.trunk(network, LOGIT_STEP, frames=int(detector["smoothing_steps"])) for network in looks]
+    network = built.finished(logits[0], lower=_LOWER)
+    built = _Builder(1, WIDTH)
+    head_logits = [built.head(head) for head in listening]
+    one = 256 / _SPREAD
+    joint = Joint(
         logit_slots=logits,
-        phone_slots=told,
-        spellings=[list(spelling) for spelling in spellings],
-        within=_WITHIN,
-        of_logit=round(256 / _SPREAD / len(networks)),
-        of_phones=round(256 / _SPREAD * _OF_PHONES * PHONE_STEP / LOGIT_STEP / len(phones)),
-        offset=0,
+        head_slots=head_logits,
+        of_features=round(one * _OF_FEATURES / len(looks)),
+        of_head=round(one / len(listening)),
+        of_listener=round(one * _OF_LISTENER),
+        listener_least=round(_LISTENER_LEAST / LOGIT_STEP),
+        head=built.finished(head_logits[0], unit=1.0),
     )
-    return Model(word=word, network=built.finished(logits[0]), card=card, spelled=spelled, **detector)
+    return Model(word=word, network=network, card=card, joint=joint, **detector)
 
 
 class _Builder:
-    """A scorer's slots and layers, as trunks are added that all see the same features."""
+    """A scorer's slots and layers, as networks are added that all see the same inputs."""
 
-    def __init__(self, stride: int) -> None:
+    def __init__(self, stride: int, inputs: int = design.FEATURES) -> None:
         self._stride = stride
-        self._slots = [_slot(1, design.FEATURES, -128)]
+        self._slots = [_slot(1, inputs, -128)]
         self._layers: list[dict[str, Any]] = []
 
     def trunk(self, network: Network, logit_step: float, *, lower: float = 0.0, frames: int = 1) -> int:
@@ -99,10 +94,25 @@ class _Builder:
         logits = _slot(frames, network.last.weight.shape[0], 0) | {"fill": -128 if frames > 1 else 0}
         return self._joined(source, logits, _convolution(network.last, step, logit_step, lower=lower))
 
-    def finished(self, logit: int) -> dict[str, Any]:
-        """The network whose score is the probability of that slot's logit."""
-        self._joined(logit, _slot(1, 1, -128), {"kind": "table", "table": sigmoid_table(LOGIT_STEP, 0)})
-        multiplier, shift = quantise_multiplier(FEATURE_UNIT / INPUT_UNIT)
+    def head(self, head: Head) -> int:
+        """Adds a head; the slot of its newest logit."""
+        self._slots[0]["frames"] = max(self._slots[0]["frames"], head.first.weight.shape[2])
+        first, second = _step(head.first_out), _step(head.second_out)
+        # The scorer takes an embedding for how far it lies above -128; the head is made for how far it does above its own zero.
+        hidden = self._joined(
+            0,
+            _slot(head.second.weight.shape[2], head.first.weight.shape[0], -128),
+            _convolution(head.first, heads.INPUT_SCALE, first, above=head.zero + 128),
+        )
+        hidden = self._joined(hidden, _slot(1, head.second.weight.shape[0], -128), _convolution(head.second, first, second))
+        return self._joined(hidden, _slot(1, 1, 0), _convolution(head.last, second, LOGIT_STEP))
+
+    def finished(self, logit: int, unit: float = FEATURE_UNIT / INPUT_UNIT, lower: float = 0.0) -> dict[str, Any]:
+        """The network whose score is the probability of that slot's logit, lowered by as much. unit: of what it is shown, against
+        its inputs'."""
+        table = sigmoid_table(LOGIT_STEP, round(lower / LOGIT_STEP))
+        self._joined(logit, _slot(1, 1, -128), {"kind": "table", "table": table})
+        multiplier, shift = quantise_multiplier(unit)
         quantiser = {"multiplier": int(multiplier) * 2, "shift": 32 - int(shift)}
         while quantiser["multiplier"] >= 1 << 31:
             quantiser = {"multiplier": quantiser["multiplier"] >> 1, "shift": quantiser["shift"] - 1}
@@ -130,12 +140,15 @@ def _array(tensor: Tensor) -> Any:
     return tensor.detach().double().numpy()
 
 
-def _convolution(module: nn.Module, step_in: float, step_out: float, lower: float = 0.0) -> dict[str, Any]:
+def _convolution(module: nn.Module, step_in: float, step_out: float, lower: float = 0.0, above: int = 0) -> dict[str, Any]:
+    """lower: taken off every output. above: how many steps more than the module's own inputs the scorer's are."""
     assert isinstance(module, Convolution)
     weights, bias = (_array(tensor) for tensor in module.folded())
     steps = _array(weight_steps(module.folded()[0])).ravel()
     rounded = _rounded(weights, steps).transpose(0, 2, 1)
-    return {"kind": "conv", "weights": np.ascontiguousarray(rounded)} | _outputs(bias - lower, steps * step_in, step_out)
+    integers = _outputs(bias - lower, steps * step_in, step_out)
+    integers["bias"] -= (above * rounded.sum((1, 2), dtype=np.int64)).astype(np.int32)
+    return {"kind": "conv", "weights": np.ascontiguousarray(rounded)} | integers
 
 
 def _depthwise(module: nn.Module, step_in: float, step_out: float) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -12,25 +12,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from farfield.joint import WIDTH
 from farfield.training.network import FEATURES
-from farfield.training.segments import MOST_PHONES, NO_WORD, WINDOWS, Material, features, segment, sounding_like, told
+from farfield.training.segments import EMBEDDED, NO_WORD, WINDOWS, Hearing, Material, segment, sounding_like
 
 Progress = Callable[[str, int, int], None]
 Seen = NDArray[np.uint8]
+Embedded = NDArray[np.int8]
 Ends = NDArray[np.int32]
 PER_FILE = 500
 
 _materials: Sequence[Material] = ()
+_hearing: Hearing
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Segments of all parts: without a word; with each word; with what only sounds like it; all of whose phones are known."""
+    """Segments of all parts: without a word; with each word; with what only sounds like it."""
 
     others: int
     words: int
     near: int
-    told: int
 
 
 def make_segments(materials: Sequence[Material], folder: Path, counts: Counts, seed: int, progress: Progress) -> None:
@@ -38,8 +40,6 @@ def make_segments(materials: Sequence[Material], folder: Path, counts: Counts, s
     folder.mkdir(parents=True, exist_ok=True)
     words = range(len(materials[0].words))
     wanted = {Kind("other"): counts.others}
-    if all(material.told for material in materials):
-        wanted[Kind("told")] = counts.told
     wanted |= {Kind("word", n): counts.words for n in words} | {Kind("near", n): counts.near for n in words}
     files = {kind: -(-count // (PER_FILE * len(materials))) for kind, count in wanted.items()}
     jobs = [
@@ -56,14 +56,14 @@ def make_segments(materials: Sequence[Material], folder: Path, counts: Counts, s
 
 
 def _share(materials: Sequence[Material]) -> None:
-    global _materials
-    _materials = materials
+    global _hearing, _materials
+    _hearing, _materials = Hearing(), materials
     os.nice(5)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What is in a segment: `other` speech, what is `told` by phones, the `word` of that number, or what is `near` it."""
+    """What is in a segment: `other` speech, the `word` of that number, or what is `near` it."""
 
     what: str
     number: int = 0
@@ -71,12 +71,12 @@ class Kind:
     @property
     def name(self) -> str:
         """In names of files."""
-        return self.what if self.what in ("other", "told") else f"{self.what}{self.number}"
+        return self.what if self.what == "other" else f"{self.what}{self.number}"
 
     @property
     def seed(self) -> int:
         """Another for every kind."""
-        return {"other": 0, "told": 2000, "word": 1 + self.number, "near": 1000 + self.number}[self.what]
+        return {"other": 0, "word": 1 + self.number, "near": 1000 + self.number}[self.what]
 
 
 def _file(folder: Path, kind: Kind, part: int, number: int, what: str) -> Path:
@@ -86,18 +86,16 @@ def _file(folder: Path, kind: Kind, part: int, number: int, what: str) -> Path:
 def _make(job: tuple[Path, Kind, int, int, int]) -> None:
     folder, kind, part, number, seed = job
     seen = np.empty((PER_FILE, WINDOWS, FEATURES), np.uint8)
-    ends = np.full((PER_FILE, MOST_PHONES) if kind.what == "told" else PER_FILE, NO_WORD, np.int32)
+    heard = np.empty((PER_FILE, EMBEDDED, WIDTH), np.int8)
+    ends = np.full(PER_FILE, NO_WORD, np.int32)
     for n in range(PER_FILE):
         random = np.random.default_rng([seed, kind.seed, part, number * PER_FILE + n])
         if kind.what == "near":
             samples = sounding_like(_materials[part], kind.number, random)
-        elif kind.what == "told":
-            samples, phones = told(_materials[part], random)
-            ends[n, : len(phones)] = phones
         else:
             samples, ends[n] = segment(_materials[part], kind.number if kind.what == "word" else None, random)
-        seen[n] = features(samples)
-    for what, array in (("seen", seen), ("ends", ends)):  # the ends last: they say that the file is whole
+        seen[n], heard[n] = _hearing.of(samples)
+    for what, array in (("seen", seen), ("heard", heard), ("ends", ends)):  # the ends last: they say that the file is whole
         path = _file(folder, kind, part, number, what)
         part_written = path.with_suffix(".part.npy")
         np.save(part_written, array)
@@ -108,16 +106,22 @@ class Pool:
     """The segments of one kind in some parts, read from their files as they are asked for."""
 
     def __init__(self, folder: Path, kind: Kind, parts: Sequence[int]) -> None:
-        files = [path for part in parts for path in sorted(folder.glob(f"{kind.name}-{part}-[0-9][0-9][0-9][0-9]-ends.npy"))]
-        self._seen = [np.load(path.with_name(path.name.replace("-ends", "-seen")), mmap_mode="r") for path in files]
-        self._ends = np.concatenate([np.load(path) for path in files])
+        number = "[0-9]" * 4
+        self._files = [path for part in parts for path in sorted(folder.glob(f"{kind.name}-{part}-{number}-ends.npy"))]
+        self._seen = [np.load(self._beside(path, "seen"), mmap_mode="r") for path in self._files]
+        self._ends = np.concatenate([np.load(path) for path in self._files])
 
     def __len__(self) -> int:
         return len(self._ends)
 
     def take(self, picks: NDArray[np.int64]) -> tuple[Seen, Ends]:
-        """Features (picks, WINDOWS, 40) and the sample at which the word ends in each, or NO_WORD.
-
-        Of segments that are told by phones, those: (picks, MOST_PHONES), and NO_WORD after the last.
-        """
+        """Features (picks, WINDOWS, 40) and the sample at which the word ends in each, or NO_WORD."""
         return np.stack([self._seen[pick // PER_FILE][pick % PER_FILE] for pick in picks.tolist()]), self._ends[picks]
+
+    def embedded(self) -> tuple[Embedded, Ends]:
+        """All at once: embeddings (segments, EMBEDDED, WIDTH), and the ends as of `take`."""
+        return np.concatenate([np.load(self._beside(path, "heard")) for path in self._files]), self._ends
+
+    @staticmethod
+    def _beside(path: Path, what: str) -> Path:
+        return path.with_name(path.name.replace("-ends", f"-{what}"))

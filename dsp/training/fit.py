@@ -1,6 +1,6 @@
-"""Fitting networks to segments: for all the words at once one listener, second looks, and what tells phones apart.
+"""Fitting networks to segments: for all the words at once a listener, and what looks again: a larger network and heads.
 
-All of it can be cut short and taken up again: each round depends on its number and the seed alone.
+All of it can be cut short and taken up again, but for a head, which takes minutes: a round depends on its number and the seed.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,26 +16,25 @@ import torch
 from torch import Tensor
 
 from farfield.training import network as design
-from farfield.training.batches import PHONE_OUTPUTS, Batches, ListenerBatches, LookBatches, PhoneBatches, Pools
+from farfield.training.batches import ListenerBatches, LookBatches, Pools
 from farfield.training.files import Kind, Pool, Progress
-from farfield.training.network import LISTENER, SECOND_LOOK, SHORT_SPELLER, SPELLER, Network
+from farfield.training.heads import Head, HeadBatches
+from farfield.training.network import LISTENER, SECOND_LOOK, Network
 
 ROUND = 250  # optimiser steps
-LOOKS = 4  # that read a spelling together: their mean is mistaken less often than any of them
-_WIDELY, _ELSEWHERE = 1, 3  # the first looks that learn so (`LookBatches`)
-PHONE_KINDS = ("phones", "sounds")  # of networks that tell phones apart
-_WEIGHT_DECAY = 1e-2
+LOOKS, HEADS = 1, 3  # that look together: a mean is mistaken less often than what it is of
 
 
 @dataclass(frozen=True)
 class Course:
-    """How a network is gone over. ramp, quantise_from, average_from: shares of its rounds."""
+    """How a network is gone over. ramp, quantise_from, average_from: shares of its rounds. decay: of its weights."""
 
     rounds: int
     rate_most: float
     ramp: float
     quantise_from: float
     average_from: float
+    decay: float = 1e-2
 
 
 def listener_course(rounds: int) -> Course:
@@ -48,21 +47,16 @@ def look_course(rounds: int) -> Course:
     return Course(max(5, rounds * 5 // 6), 1.5e-3, ramp=0.0, quantise_from=0.8, average_from=0.85)
 
 
-def phones_course(rounds: int) -> Course:
-    """A network that tells phones apart, from nothing."""
-    return Course(max(5, rounds), 2e-3, ramp=0.0, quantise_from=0.8, average_from=0.85)
-
-
-def short_phones_course(rounds: int) -> Course:
-    """The same by half a second alone."""
-    return phones_course(rounds * 2 // 3)
+def head_course(rounds: int) -> Course:
+    """A head, from nothing."""
+    return Course(max(5, rounds), 2e-3, ramp=1.0, quantise_from=0.8, average_from=0.85, decay=3e-2)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A network to fit. left_out: the part that it may not know. number: of the looks, which say together what they find.
+    """A network to fit. left_out: the part that it may not know. kind: `listener`, `look` (a second look at features) or `head`.
 
-    kind: `listener`; `look`, a second look; `phones` or `sounds`, by which a look reads a spelling, at length or in half seconds.
+    number: of the looks and of the heads, which say together what they find.
     """
 
     left_out: int | None
@@ -76,23 +70,21 @@ class Task:
 
     def course(self, rounds: int) -> Course:
         """What it is gone over by."""
-        courses = {"listener": listener_course, "look": look_course, "phones": phones_course, "sounds": short_phones_course}
-        return courses[self.kind](rounds)
+        return {"listener": listener_course, "look": look_course, "head": head_course}[self.kind](rounds)
 
-    def network(self, words: int) -> Network:
+    def network(self, words: int) -> Network | Head:
         """An unfitted one."""
-        shape = {"listener": LISTENER, "look": SECOND_LOOK, "phones": SPELLER, "sounds": SHORT_SPELLER}[self.kind]
-        return Network(shape, PHONE_OUTPUTS if self.kind in PHONE_KINDS else words)
+        return Head(words) if self.kind == "head" else Network({"listener": LISTENER, "look": SECOND_LOOK}[self.kind], words)
 
 
 def fit_all(folder: Path, words: int, parts: Sequence[int | None], rounds: int, seed: int, progress: Progress) -> None:
-    """For each of `parts` to leave out (None: none) a listener and its second looks: files in `folder`.
+    """For each of `parts` to leave out (None: none) a listener, its looks and its heads: files in `folder`.
 
     Runs on all processors, a network on each; what each becomes does not depend on how many there are.
     """
-    kinds = ["listener", *(PHONE_KINDS if knows_phones(folder) else ())]
-    looks = [Task(left_out, "look", number) for number in range(looks_taken(folder)) for left_out in parts]
-    stages = [[Task(left_out, kind) for kind in kinds for left_out in parts], looks]
+    looks = [Task(left_out, "look", number) for number in range(LOOKS) for left_out in parts]
+    heads = [Task(left_out, "head", number) for number in range(HEADS) for left_out in parts]
+    stages = [[Task(left_out) for left_out in parts], [*looks, *heads]]  # a look learns from what its listener mistakes
     total = sum(task.course(rounds).rounds for stage in stages for task in stage)
     done = 0
     with Manager() as manager, ProcessPoolExecutor() as pool:
@@ -109,8 +101,8 @@ def fit_all(folder: Path, words: int, parts: Sequence[int | None], rounds: int, 
                 job.result()
 
 
-def load_network(folder: Path, task: Task, words: int) -> Network:
-    """A fitted network, ready to be measured or written."""
+def load_network(folder: Path, task: Task, words: int) -> Any:
+    """A fitted Network or, for a head's task, a Head, ready to be measured or written."""
     net = task.network(words)
     net.load_state_dict(torch.load(task.file(folder), weights_only=True))
     net.eval()
@@ -134,41 +126,38 @@ def fit(task: Task, folder: Path, words: int, rounds: int, seed: int, done: Call
         Pool(folder, Kind("other"), parts),
     )
     net = task.network(words)
-    batches: Batches = ListenerBatches(pools)
-    if task.kind in PHONE_KINDS:
-        batches = PhoneBatches(Pool(folder, Kind("told"), parts))
+    batches: Any
+    if task.kind == "head":
+        batches = HeadBatches(pools)
     elif task.kind == "look":
-        listener = load_network(folder, Task(task.left_out), words)
-        batches = LookBatches(pools, listener, widely=task.number >= _WIDELY, elsewhere=task.number >= _ELSEWHERE)
+        batches = LookBatches(pools, load_network(folder, Task(task.left_out), words))
+    else:
+        batches = ListenerBatches(pools)
     seeds = [seed, 0 if task.left_out is None else task.left_out + 1, *([task.number] if task.number else [])]
-    net = go_over(net, batches, course, path.with_suffix(".state"), seeds, done)
+    state = None if task.kind == "head" else path.with_suffix(".state")
+    net = go_over(net, batches, course, state, seeds, done)
     part = path.with_suffix(".part")
     torch.save(net.state_dict(), part)
     part.replace(path)
-
-
-def knows_phones(folder: Path) -> bool:
-    """Whether there are segments whose phones are known, and so networks that tell phones apart."""
-    return any(folder.glob(f"{Kind('told').name}-*-ends.npy"))
-
-
-def looks_taken(folder: Path) -> int:
-    """How many second looks there are: without phones one, for a file that reads no spelling holds one network."""
-    return LOOKS if knows_phones(folder) else 1
 
 
 def _parts(folder: Path) -> list[int]:
     return sorted({int(path.name.split("-")[1]) for path in folder.glob("other-*-ends.npy")})
 
 
-def go_over(net: Network, batches: Batches, course: Course, state: Path, seed: list[int], done: Callable[[int], None]) -> Network:
-    """The network after its course, the average of its last rounds; kept in `state` after each round."""
-    optimiser = torch.optim.AdamW(net.parameters(), course.rate_most, weight_decay=_WEIGHT_DECAY)
+def go_over(
+    net: Network | Head, batches: Any, course: Course, state: Path | None, seed: list[int], done: Callable[[int], None]
+) -> Network | Head:
+    """The network after its course, the average of its last rounds; kept in `state`, where one is given, after each round.
+
+    batches: has a method `loss(net, ramped, random)`, as the classes of `batches` and `heads` have.
+    """
+    optimiser = torch.optim.AdamW(net.parameters(), course.rate_most, weight_decay=course.decay)
     total = course.rounds * ROUND
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, course.rate_most, total_steps=total, pct_start=0.15)
-    net.half_products = design.half_is_faster()
+    net.half_products = design.half_is_faster() and isinstance(net, Network)
     first, average = 0, {}
-    if state.exists():
+    if state is not None and state.exists():
         held = torch.load(state, weights_only=True)
         net.load_state_dict(held["network"])
         optimiser.load_state_dict(held["optimiser"])
@@ -192,14 +181,15 @@ def go_over(net: Network, batches: Batches, course: Course, state: Path, seed: l
         if number >= int(course.rounds * course.average_from):
             for name, value in net.state_dict().items():
                 average[name] = average.get(name, 0) + value.double()
-        _keep(state, net, optimiser, schedule, number + 1, average)
+        if state is not None:
+            _keep(state, net, optimiser, schedule, number + 1, average)
         done(1)
     averaged = course.rounds - int(course.rounds * course.average_from)
     net.load_state_dict({name: (average[name] / averaged).to(value.dtype) for name, value in net.state_dict().items()})
     return net
 
 
-def _keep(path: Path, net: Network, optimiser: Any, schedule: Any, number: int, average: dict[str, Tensor]) -> None:
+def _keep(path: Path, net: Network | Head, optimiser: Any, schedule: Any, number: int, average: dict[str, Tensor]) -> None:
     part = path.with_suffix(".state-part")
     held = {"network": net.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
     torch.save(held | {"round": number, "average": average}, part)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from farfield import kernels
 from farfield.training import augment
 from farfield.training import network as design
 from farfield.training.files import Seen
-from farfield.training.segments import FRAMES, features
+from farfield.training.segments import FRAMES, scaled
 
 _WAVE = 25  # frames over which a tempo holds
 _KNOCKED = 0.35  # of the segments
@@ -39,10 +40,11 @@ def mask(seen: Seen, random: np.random.Generator) -> None:
 def _knocks() -> Seen:
     """What the front end makes of short sounds in near silence: uint8 (_KNOCKS, WINDOWS, 40)."""
     random = np.random.default_rng(0)
-    heard = []
+    front, heard = kernels.Features(), []
     for _ in range(_KNOCKS):
         sound = 0.5 * augment.knocks(FRAMES, random) + 1e-4 * random.standard_normal(FRAMES).astype(np.float32)
-        heard.append(features(augment.to_int16(sound)))
+        front.reset()
+        heard.append(scaled(front.process(augment.to_int16(sound))))
     return np.stack(heard)
 
 

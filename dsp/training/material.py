@@ -5,13 +5,11 @@ the others; the one that ships is trained on all.
 """
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,26 +17,22 @@ import numpy as np
 from farfield.errors import InputError
 from farfield.training import augment
 from farfield.training.augment import Sound
-from farfield.training.clips import RATE, clips, contributors, speaker, transcripts, word_span
-from farfield.training.pronunciation import LEXICON, pronounced
-from farfield.training.segments import MOST_PHONES, SECONDS, Material, Said, Told, Word
+from farfield.training.clips import clips, contributors, speaker, transcripts, word_span
+from farfield.training.segments import Material, Said, Word
 from farfield.training.voices import Voice, speak, voices
 
 PARTS = 3
 _ROOMS = 120
-_TOLD_S = SECONDS - 0.3  # of a clip whose phones are known, to be heard whole in a segment
-_UNKNOWN = "install the lexicon for that with: apt-get install festlex-cmu"
 _TTS_WORDS, _TTS_NEAR, _TTS_SENTENCES = 350, 500, 700
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A clip and whose it is: a person, a synthetic voice, or a kind of noise. text: what is said in it, where that is known."""
+    """A clip and whose it is: a person, a synthetic voice, or a kind of noise."""
 
     name: str
     person: str
     samples: Sound
-    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,8 +48,7 @@ class Phrase:
 class Collection:
     """Everything there is to train on: a list of clips a word, and what serves all. skipped: unusable files and why.
 
-    measured: what there is to measure on; without recordings it is synthetic voices too. told: clips whose words are known, and
-    the person who says them, None for a synthetic voice beside recordings.
+    measured: what there is to measure on; without recordings it is synthetic voices too.
     """
 
     positives: list[list[Labelled]]
@@ -64,7 +57,6 @@ class Collection:
     spoken: list[list[Sound]]
     near: list[list[Sound]] = field(default_factory=list)
     sentences: list[Sound] = field(default_factory=list)
-    told: list[tuple[str | None, Told]] = field(default_factory=list)
     rooms: list[Sound] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     part_of: dict[str, int] = field(default_factory=dict)
@@ -85,7 +77,6 @@ class Collection:
             near=self.near or [[] for _ in self.positives],
             noise=own(self.noise),
             rooms=self.rooms,
-            told=[told for person, told in self.told if person is None or self.part_of[person] == part],
         )  # fmt: skip
 
     def held_out(self, part: int, word: int) -> "HeldOut":
@@ -116,7 +107,7 @@ def collect(
     tts: whether synthetic voices speak. done: told what has been finished. InputError where nothing usable is left.
     """
     skipped: list[str] = []
-    said = [_labelled(phrase.positives, skipped, phrase.word) for phrase in phrases]
+    said = [_labelled(phrase.positives, skipped) for phrase in phrases]
     for phrase, found in zip(phrases, said, strict=True):
         if not found and (phrase.positives or not tts):
             raise InputError(f"positives of {phrase.word!r}: no usable clips; wanted some, or none and --tts")
@@ -146,26 +137,7 @@ def collect(
         others, sentences = sentences, []
     synthetic, like = ([_samples(clips_of) for clips_of in each] for each in (spoken, near))
     parts = share_out([*said, others, noises], seed)
-    told = _told([*chain.from_iterable(said), *others], [*chain.from_iterable([*spoken, *near]), *sentences])
-    done(f"{len(told)} clips whose phones are known" if told else f"no clip's phones are known: {_UNKNOWN}")
-    return Collection(said, others, noises, synthetic, like, _samples(sentences), told, made, skipped, parts)
-
-
-def _told(real: Sequence[Labelled], synthetic: Sequence[Labelled]) -> list[tuple[str | None, Told]]:
-    """The clips whose text is known and that are short enough to be heard whole; none without a lexicon."""
-    if not LEXICON.is_file():
-        return []
-    found = [
-        (clip.person if own else None, Told(clip.samples, pronounced(_words(clip.text))))
-        for own, clips_of in ((True, real), (False, synthetic))
-        for clip in clips_of
-        if _words(clip.text) and len(clip.samples) < _TOLD_S * RATE
-    ]
-    return [(person, told) for person, told in found if len(told.phones) <= MOST_PHONES]
-
-
-def _words(text: str) -> str:
-    return " ".join(re.findall("[a-z']*[a-z]", text.lower()))
+    return Collection(said, others, noises, synthetic, like, _samples(sentences), made, skipped, parts)
 
 
 def share_out(groups: Sequence[Sequence[Labelled]], seed: int) -> dict[str, int]:
@@ -191,10 +163,9 @@ def share_out(groups: Sequence[Sequence[Labelled]], seed: int) -> dict[str, int]
     return parts
 
 
-def _labelled(folders: Sequence[Path], skipped: list[str], text: str = "") -> list[Labelled]:
-    """text: what is said in all of them; else what the folder's transcripts say."""
+def _labelled(folders: Sequence[Path], skipped: list[str]) -> list[Labelled]:
     return [
-        Labelled(clip.name, speaker(clip.name, known), clip.samples, text or transcripts(folder).get(clip.name, ""))
+        Labelled(clip.name, speaker(clip.name, known), clip.samples)
         for folder in folders
         for known in [contributors(folder)]
         for clip in clips([folder], skipped)
@@ -224,7 +195,7 @@ def _spoken(phrases: list[str], by: list[Voice]) -> list[Labelled]:
     with ProcessPoolExecutor() as pool:
         heard = list(pool.map(speak, said, by, chunksize=8))
     return [
-        Labelled(f"synthetic/{text}", f"{voice.program} {voice.name}", samples, text)
+        Labelled(f"synthetic/{text}", f"{voice.program} {voice.name}", samples)
         for text, voice, samples in zip(said, by, heard, strict=True)
     ]
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farfield import kernels
 from farfield.evaluation.curve import LATEST_S, decisions, miss_interval, rate_interval
 from farfield.evaluation.streams import gain_to
-from farfield.look import LOOK_FRAMES, Verifier
+from farfield.history import heard
+from farfield.look import Verifier
 from farfield.model import Model
 from farfield.profile import RATE
 from farfield.training import augment
@@ -28,12 +28,14 @@ SPEECH_SHARE = 0.2
 _LEAD, _TRAIL = RATE // 2, 3 * RATE // 4
 _PEAK = 0.5  # of full scale, of what is heard over noise
 _WINDOWS = (3, 4, 5, 6, 8)
-_LOOK_WINDOWS = (3, 5)
+LOOK_WINDOW = 3  # of a listener with a second look
 _THRESHOLDS = np.round([*np.arange(0.02, 0.98, 0.01), *np.arange(0.98, 0.9975, 0.0025)], 4)
-_OPENING = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # a listener's thresholds
+_OPENING = (0.2, 0.1, 0.05, 0.03, 0.02, 0.015, 0.01, 0.007, 0.005)  # a listener's thresholds with a second look, most first
+_MOST_LOOKS = 2_500  # an hour: a look at each step costs more than all of the listening
 _LOOK_THRESHOLDS = np.arange(3, 256) / 256  # all that eight bits can exceed
+_MOST_TOLD = 5.0  # false accepts an hour: nobody asks for more
 _PROMPT_S = 0.25  # after a word's end
-Features = NDArray[np.uint16]
+Heard = tuple[NDArray[np.uint16], NDArray[np.uint16]]  # features and energies of a recording
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,10 @@ class Track:
 
 @dataclass(frozen=True)
 class Said:
-    """Features of one recording of the word, and where in it the word starts and ends, in samples."""
+    """What was heard of one recording of the word, and where in it the word starts and ends, in samples."""
 
     condition: str
-    features: Features
+    heard: Heard
     start: int
     end: int
 
@@ -59,7 +61,7 @@ class Streams:
     """What is heard of one part's people: the word in every condition, and what is said in `hours` without it."""
 
     words: list[Said]
-    others: list[Features]
+    others: list[Heard]
     hours: float
 
 
@@ -85,9 +87,8 @@ class Figures:
 
 @dataclass(frozen=True)
 class Setting:
-    """How scores are read: which of the models' variants, steps in the moving average, threshold; with a second look its own."""
+    """How scores are read: steps in the moving average, threshold; with a second look its own."""
 
-    variant: int
     smoothing_steps: int
     threshold: float
     look_threshold: float | None = None
@@ -118,29 +119,33 @@ class Scored:
 
 def scored(model: Model, on: Streams) -> Scored:
     """What the model's network says to each recording from its start."""
-    return Scored(on, [model.scorer().process(word.features) for word in on.words],
-                  [model.scorer().process(features) for features in on.others])  # fmt: skip
+    return Scored(on, [model.scorer().process(word.heard[0]) for word in on.words],
+                  [model.scorer().process(features) for features, _ in on.others])  # fmt: skip
 
 
-def looked(of: Sequence[Scored], model: Model) -> Sequence[Scored]:
-    """With what the model's second look says wherever any of the variants would ask it at the lowest threshold.
+def openings(of: Sequence[Scored], model: Model) -> list[float]:
+    """Thresholds of the listener, falling, from which it asks its second look: as low as that is not too often. of: all parts."""
+    p = [track(scores, model.stride, LOOK_WINDOW).p for part in of for scores in part.others]
+    most = _MOST_LOOKS * sum(part.on.hours for part in of)
+    return [low for n, low in enumerate(_OPENING) if n == 0 or sum(int((one > low).sum()) for one in p) <= most]
 
-    of: for each of the listener's variants the scores of the same streams.
-    """
+
+def looked(of: Scored, model: Model, opening: float) -> Scored:
+    """With what the model's second look says wherever its listener exceeds `opening`."""
     verifier = Verifier(model, model.second_look)
 
-    def looks(scores: Sequence[Scores], features: Features) -> Looks:
-        found = np.zeros(len(scores[0]))
-        asked = np.any([track(own, model.stride, n).p > _OPENING[0] for own in scores for n in _LOOK_WINDOWS], axis=0)
-        for step in np.flatnonzero(asked).tolist():
-            end = (step + 1) * model.stride
-            found[step] = verifier.look(features[max(0, end - LOOK_FRAMES) : end]).second_look
+    def looks(scores: Scores, heard: Heard) -> Looks:
+        history = verifier.history()
+        history.take(*heard)
+        found = np.zeros(len(scores))
+        p = track(scores, model.stride, LOOK_WINDOW).p
+        for step in np.flatnonzero(p > opening).tolist():
+            found[step] = verifier.look(history, (step + 1) * model.stride, float(p[step])).second_look
         return found
 
-    on = of[0].on
-    words = [looks([variant.words[n] for variant in of], word.features) for n, word in enumerate(on.words)]
-    others = [looks([variant.others[n] for variant in of], features) for n, features in enumerate(on.others)]
-    return [replace(variant, words_looked=words, others_looked=others) for variant in of]
+    words = [looks(scores, word.heard) for scores, word in zip(of.words, of.on.words, strict=True)]
+    others = [looks(scores, heard) for scores, heard in zip(of.others, of.on.others, strict=True)]
+    return replace(of, words_looked=words, others_looked=others)
 
 
 def track(scores: Scores, stride: int, smoothing_steps: int) -> Track:
@@ -180,13 +185,11 @@ def streams(held: HeldOut, other_words: Sequence[Sound], rooms: list[Sound], see
         start, end = word_span(clip.samples)
         quiet = 1e-4 * random.standard_normal(_LEAD + _TRAIL).astype(np.float32)
         padded = np.concatenate([quiet[:_LEAD], clip.samples, quiet[_LEAD:]])
-        words += [
-            Said(kind, kernels.Features().process(changed(padded, kind)), start + _LEAD, end + _LEAD) for kind in CONDITIONS
-        ]
+        words += [Said(kind, heard(changed(padded, kind)), start + _LEAD, end + _LEAD) for kind in CONDITIONS]
     others = [changed(clip.samples, kind) for kind in CONDITIONS for clip in held.negatives]
     others += [augment.to_int16(sound) for sound in (*other_words, *noises)]
-    heard = np.concatenate(others) if others else np.zeros(0, np.int16)
-    return Streams(words, [kernels.Features().process(heard)] if others else [], len(heard) / RATE / 3600 / SPEECH_SHARE)
+    stream = np.concatenate(others) if others else np.zeros(0, np.int16)
+    return Streams(words, [heard(stream)] if others else [], len(stream) / RATE / 3600 / SPEECH_SHARE)
 
 
 def figures(of: Sequence[Scored], model: Model, setting: Setting) -> Figures:
@@ -214,23 +217,17 @@ def _decisions(scores: Scores, looks: Looks | None, model: Model, setting: Setti
     return decisions(heard.index, heard.p, setting.threshold, model.refractory_ms, agreed)
 
 
-def choose(variants: Sequence[Sequence[Scored]], model: Model, wakes_per_hour: float) -> tuple[Setting, Figures]:
+def choose(of: Sequence[Scored], model: Model, wakes_per_hour: float) -> tuple[Setting, Figures]:
     """The setting that misses least at no more wakes an hour than asked for and decides in time, and the figures there.
 
-    variants: for each of the models' variants the scores of all parts. Where no threshold keeps to the rate, the one that
-    wakes least is taken.
+    of: the scores of all parts. Where no threshold keeps to the rate, the one that wakes least is taken.
     """
-    tried = ((of, Setting(variant, window, 0.0)) for (variant, of), window in itertools.product(enumerate(variants), _WINDOWS))
-    return _least(tried, model, wakes_per_hour)
+    return _least(of, (Setting(window, 0.0) for window in _WINDOWS), model, wakes_per_hour)
 
 
-def choose_look(variants: Sequence[Sequence[Scored]], model: Model, wakes_per_hour: float) -> tuple[Setting, Figures]:
-    """The same with a second look: its threshold, and what opens a candidate. variants: as of `looked`."""
-    tried = (
-        (of, Setting(variant, window, opening, 0.0))
-        for (variant, of), window, opening in itertools.product(enumerate(variants), _LOOK_WINDOWS, _OPENING)
-    )
-    return _least(tried, model, wakes_per_hour)
+def choose_look(of: Sequence[Scored], lows: Sequence[float], model: Model, wakes_per_hour: float) -> tuple[Setting, Figures]:
+    """The same with a second look: its threshold, and which of `lows` opens a candidate. of: what `looked` made of all parts."""
+    return _least(of, (Setting(LOOK_WINDOW, opening, 0.0) for opening in lows), model, wakes_per_hour)
 
 
 def _deciding(setting: Setting) -> tuple[NDArray[np.float64], Callable[[float], Setting]]:
@@ -240,10 +237,11 @@ def _deciding(setting: Setting) -> tuple[NDArray[np.float64], Callable[[float], 
     return _LOOK_THRESHOLDS, lambda threshold: replace(setting, look_threshold=threshold)
 
 
-def _least(tried: Iterable[tuple[Sequence[Scored], Setting]], model: Model, wakes_per_hour: float) -> tuple[Setting, Figures]:
+def _least(of: Sequence[Scored], settings: Iterable[Setting], model: Model, wakes_per_hour: float) -> tuple[Setting, Figures]:
+    """Of the settings, each at the lowest threshold that keeps to the rate, the one that misses least; the first of several."""
     best: tuple[tuple[bool, bool, float, float], Setting, Figures] | None = None
-    for of, setting in tried:
-        most = wakes_per_hour * sum(part.on.hours for part in of)
+    most = wakes_per_hour * sum(part.on.hours for part in of)
+    for setting in settings:
         thresholds, at = _deciding(setting)
         low, high = 0, len(thresholds) - 1  # the lowest threshold that keeps to the rate; above it only misses grow
         while low < high:
@@ -255,7 +253,7 @@ def _least(tried: Iterable[tuple[Sequence[Scored], Setting]], model: Model, wake
         chosen = at(float(thresholds[low]))
         found = figures(of, model, chosen)
         over = found.woken > most
-        rank = (over, found.tardy, found.woken if over else found.miss, -found.woken if over else found.woken)
+        rank = (over, found.tardy, found.woken if over else found.miss, found.miss if over else 0.0)
         if best is None or rank < best[0]:
             best = (rank, chosen, found)
     assert best is not None
@@ -263,7 +261,10 @@ def _least(tried: Iterable[tuple[Sequence[Scored], Setting]], model: Model, wake
 
 
 def calibration(of: Sequence[Scored], model: Model, setting: Setting) -> list[list[float]]:
-    """Pairs (deciding threshold, false accepts an hour), thresholds rising, rates falling; each where the rate changes."""
+    """Pairs (deciding threshold, false accepts an hour), thresholds rising, rates falling; each where the rate changes.
+
+    Up to _MOST_TOLD an hour, and the rate at the highest threshold.
+    """
     hours = sum(part.on.hours for part in of)
     pairs: list[list[float]] = []
     most = 0.0
@@ -271,6 +272,8 @@ def calibration(of: Sequence[Scored], model: Model, setting: Setting) -> list[li
     for threshold in reversed(thresholds.tolist()):
         count = woken(of, model, at(threshold))
         most = max(most, round(count / hours, 4) if hours else 0.0)
+        if pairs and most > _MOST_TOLD:
+            break
         if pairs and pairs[-1][1] == most:
             pairs.pop()
         pairs.append([threshold, most])

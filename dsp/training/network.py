@@ -10,7 +10,7 @@ less than half of what it takes with PyTorch's own grouped convolutions on a pro
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -43,11 +43,6 @@ LISTENER = Shape(first=40, channels=64, blocks=((5,), (5, 9), (7, 11), (9, 13), 
 """Listens all the time: 1.0 million multiply-adds a second."""
 SECOND_LOOK = Shape(first=64, channels=128, blocks=((5,), (5, 9), (7, 11), (9, 13), (11, 19)), last=5)
 """Looks once more at what the listener takes for its word: 96,000 weights, run for 1.5 s of features at a time."""
-
-SPELLER = Shape(first=64, channels=160, blocks=((5,), (5, 9), (7, 11), (9, 13), (11, 19)), last=5)
-"""Tells which phones were said in what a second look sees, of all that was said before: it knows words, too."""
-SHORT_SPELLER = Shape(first=64, channels=160, blocks=((3,), (3,), (5,), (5,)), last=3)
-"""The same by half a second alone, so that what it takes for a word has to sound like it from phone to phone."""
 
 
 class _Rounded(torch.autograd.Function):
@@ -150,13 +145,17 @@ class Depthwise(Layer):
 
 
 class Activation(nn.Module):
-    """An int8 activation whose range is learnt as a moving quantile: 0 to 255 steps after a ReLU, else -128 to 127."""
+    """An int8 activation whose range is learnt as a moving quantile: 0 to 255 steps after a ReLU, else -128 to 127.
+
+    every: of so many values one is looked at.
+    """
 
     most: Tensor
 
-    def __init__(self, relu: bool) -> None:
+    def __init__(self, relu: bool, every: int = 997) -> None:
         super().__init__()
         self.relu = relu
+        self.every = every
         self.quantised = False
         self.register_buffer("most", torch.zeros(1))
 
@@ -171,7 +170,7 @@ class Activation(nn.Module):
             return rounded
         x = functional.relu(x) if self.relu else x
         if self.training:
-            seen = torch.quantile(x.detach().flatten()[::997].abs(), _RANGE_QUANTILE)
+            seen = torch.quantile(x.detach().flatten()[:: self.every].abs(), _RANGE_QUANTILE)
             self.most += (seen - self.most) * (0.05 if bool(self.most > 0) else 1.0)
         return x
 
@@ -222,23 +221,35 @@ class Network(nn.Module):
 
     def of_word(self, number: int) -> "Network":
         """A network of its own for one of the words, with the same weights, as one that is trained and quantised."""
-        net = Network(self.shape)
-        state = self.state_dict()
-        for name in ("last.weight", "last.bias"):
-            state[name] = state[name][number : number + 1]
-        net.load_state_dict(state)
-        net.eval()
-        net.quantise()
-        return net
+        return of_word(self, Network(self.shape), number)
 
     def quantise(self) -> None:
         """From now on as int8 will have it; the normalisations keep the figures that they have."""
         self.half_products = False
-        for module in self.modules():
-            if isinstance(module, Layer | Activation):
-                module.quantised = True
-            if isinstance(module, nn.BatchNorm1d):
-                module.eval()
+        quantise(self)
+
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def of_word(net: Net, own: Net, number: int) -> Net:
+    """`own`, of one output, with the weights of `net` for the word of that number, quantised. Both have a layer `last`."""
+    state = net.state_dict()
+    for name in ("last.weight", "last.bias"):
+        state[name] = state[name][number : number + 1]
+    own.load_state_dict(state)
+    own.eval()
+    quantise(own)
+    return own
+
+
+def quantise(net: nn.Module) -> None:
+    """Lets its layers and activations take int8's values alone; the normalisations keep the figures that they have."""
+    for module in net.modules():
+        if isinstance(module, Layer | Activation):
+            module.quantised = True
+        if isinstance(module, nn.BatchNorm1d):
+            module.eval()
 
 
 def weight_steps(weights: Tensor) -> Tensor:
@@ -246,7 +257,7 @@ def weight_steps(weights: Tensor) -> Tensor:
     return weights.detach().abs().amax((1, 2), keepdim=True) / 127 + 1e-12
 
 
-def weight_count(network: Network) -> int:
+def weight_count(network: nn.Module) -> int:
     """Weights that the int8 model stores, biases left out."""
     layers = [module for module in network.modules() if isinstance(module, Layer)]
     return sum(int(m.shown.sum()) if isinstance(m, Depthwise) else m.weight.numel() for m in layers)

@@ -17,7 +17,8 @@ from farfield import kernels
 from farfield.block import Frame
 from farfield.detector import Detector
 from farfield.errors import InputError
-from farfield.look import LOOK_FRAMES, Afresh, trunk
+from farfield.history import LOOK_FRAMES
+from farfield.look import Afresh, trunk
 from farfield.model import Model
 from farfield.owner import Owner
 from farfield.profile import RATE
@@ -53,7 +54,7 @@ class Embedder:
             return None
         step = int(np.searchsorted(self._detector.steps.index, events[0].decision))
         end = (step + 1) * self._stride
-        self._afresh.p(kernels.Features().process(samples)[max(0, end - LOOK_FRAMES) : end])
+        self._afresh.hear(kernels.Features().process(samples)[max(0, end - LOOK_FRAMES) : end])
         return self._afresh.embedding()
 
 

@@ -35,16 +35,6 @@ Phones = tuple[str, ...]
 Sound = tuple[Phones, ...]  # by syllables
 
 
-def pronounced(text: str) -> tuple[int, ...]:
-    """How the text is said, as numbers of PHONES: each word as the lexicon has it first. InputError as for `said`."""
-    return tuple(PHONES.index(phone) for word in text.lower().replace("-", " ").split() for phone in flat(said(word)[0]))
-
-
-def spellings(text: str) -> list[list[int]]:
-    """Every way in which the lexicon says the text, as numbers of PHONES. InputError as for `said`."""
-    return [[PHONES.index(phone) for phone in flat(sound)] for sound in dict.fromkeys(sounds(text))]
-
-
 @dataclass(frozen=True)
 class Lexicon:
     """The words that a voice can read: spellings, and for those of moderate length their phones as numbers.

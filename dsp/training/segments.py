@@ -3,12 +3,14 @@
 Each segment is made from its own number and the seed alone, so that making them can be cut short and taken up again.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from farfield import kernels
+from farfield.embedding import load_embedding
+from farfield.history import FIELD, HOP, heard
 from farfield.training import augment
 from farfield.training.augment import Sound
 from farfield.training.clips import RATE
@@ -20,9 +22,7 @@ SECONDS = 3.2
 FRAMES = int(SECONDS * RATE)
 WINDOWS = (FRAMES - 480) // 160 + 1
 NO_WORD = -1
-MOST_PHONES = 40  # of a segment, all of whose phones are known
-
-_front_end = kernels.Features()  # its tables take longer to make than a segment to hear
+EMBEDDED = (WINDOWS - FIELD) // HOP + 1  # embeddings of a segment
 
 
 @dataclass(frozen=True)
@@ -48,33 +48,35 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Told:
-    """A clip whose phones are known, as numbers of pronunciation.PHONES."""
-
-    samples: Sound
-    phones: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Material:
-    """What segments are mixed from. near: for each word what synthetic voices say that sounds like it. noise may be empty.
-
-    told: clips whose phones are known; may be empty.
-    """
+    """What segments are mixed from. near: for each word what synthetic voices say that sounds like it. noise may be empty."""
 
     words: list[Word]
     speech: list[Sound]
     near: list[list[Sound]]
     noise: list[Sound]
     rooms: list[Sound]
-    told: list[Told] = field(default_factory=list)
 
 
-def features(samples: NDArray[np.int16]) -> NDArray[np.uint8]:
-    """What the scorer's first layer sees of a stretch heard by a fresh front end, plus 128: uint8 (windows, 40)."""
-    _front_end.reset()
-    raw = _front_end.process(samples).astype(np.float32)
-    return np.asarray(np.clip(np.rint(raw * np.float32(FEATURE_UNIT / INPUT_UNIT)), 0, 255).astype(np.uint8))
+class Hearing:
+    """What a device makes of a segment that it hears from the start of a stream. To be kept: it takes longer to make than a
+    segment to hear."""
+
+    def __init__(self) -> None:
+        self._front = kernels.Features()
+        self._embedder = load_embedding(most_frames=WINDOWS)
+
+    def of(self, samples: NDArray[np.int16]) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+        """What the scorer's first layer sees, plus 128: uint8 (windows, 40); and embeddings: int8 (EMBEDDED, WIDTH)."""
+        self._front.reset()
+        raw, energies = heard(samples, self._front)
+        return scaled(raw), self._embedder.process(energies)
+
+
+def scaled(features: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """What the scorer's first layer sees of features, plus 128."""
+    steps = features.astype(np.float32) * np.float32(FEATURE_UNIT / INPUT_UNIT)
+    return np.asarray(np.clip(np.rint(steps), 0, 255).astype(np.uint8))
 
 
 def segment(material: Material, word: int | None, random: np.random.Generator) -> tuple[NDArray[np.int16], int]:
@@ -90,23 +92,6 @@ def sounding_like(material: Material, word: int, random: np.random.Generator) ->
     clip, _ = _another_voice(_like(material, word, random), random)
     track, _ = _placed(material, _faded(clip), len(clip), random)
     return _heard(material, track, True, random)
-
-
-def told(material: Material, random: np.random.Generator) -> tuple[NDArray[np.int16], tuple[int, ...]]:
-    """Samples (int16, FRAMES) of which every phone is known, and those: clips one after the other as far as they fit."""
-    track = np.zeros(FRAMES, np.float32)
-    at, phones = int(random.uniform(0, 0.2) * RATE), tuple[int, ...]()
-    while True:
-        one = material.told[random.integers(len(material.told))]
-        clip, _ = _another_voice(one.samples, random)
-        if at + len(clip) > FRAMES or len(phones) + len(one.phones) > MOST_PHONES:
-            if phones:
-                break
-            continue
-        track[at : at + len(clip)] = _faded(clip / augment.speech_level(clip))
-        phones += one.phones
-        at += len(clip) + int(random.uniform(0, 0.3) * RATE)
-    return _heard(material, track, True, random), phones
 
 
 def _heard(material: Material, track: Sound, word: bool, random: np.random.Generator) -> NDArray[np.int16]:

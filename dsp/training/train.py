@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from farfield import embedding
 from farfield._version import __version__
 from farfield.errors import InputError
 from farfield.model import LOOK, Model
@@ -21,19 +22,14 @@ from farfield.training import augment, export, measure
 from farfield.training.batches import LOOK_STEPS
 from farfield.training.clips import word_span
 from farfield.training.files import PER_FILE, Counts, Progress, make_segments
-from farfield.training.fit import PHONE_KINDS, ROUND, Task, fit_all, knows_phones, load_network, looks_taken
+from farfield.training.fit import HEADS, LOOKS, ROUND, Task, fit_all, load_network
 from farfield.training.material import PARTS, Collection, Phrase, collect
-from farfield.training.network import Network, weight_count
-from farfield.training.pronunciation import spellings
+from farfield.training.network import weight_count
 
 _ALONE_PER_HOUR = 0.5  # for a listener without its second look, which at the rate above would miss too much
-STRICTER = (0.0, 3.0)
-"""Taken off the logits in turn, so that the scores' 8 bits resolve what lies around the threshold."""
+_LOWER = -3.0
+"""Taken off a listener's logits, so that its scores' 8 bits resolve what it is nearly sure is no word, of which some is one."""
 _ROOMS_TO_MEASURE = 30
-_TELLING = (*((kind,) for kind in PHONE_KINDS), PHONE_KINDS)  # what tells phones apart for a second look: one of them, or all
-_CLEARLY = 0.92  # of the misses of all together
-_LOOK_LOWER = (2.0, 4.0)  # off the logits of a second look that reads no spelling, for the same reason
-_LAXEST = 0  # of STRICTER: what a second look may be put behind
 
 
 @dataclass(frozen=True)
@@ -57,8 +53,8 @@ class Recipe:
 
     @property
     def segments(self) -> Counts:
-        """How many of each kind: near-misses a quarter of the words, those told by phones half of the others."""
-        return Counts(self.others, self.words, self.words // 4, self.others // 2)
+        """How many of each kind: near-misses a quarter of the words."""
+        return Counts(self.others, self.words, self.words // 4)
 
     def described(self) -> dict[str, Any]:
         """As JSON values, folders by their last two names."""
@@ -82,17 +78,6 @@ class Trained:
             path.with_suffix(LOOK).unlink(missing_ok=True)
         else:
             self.look.save(path.with_suffix(LOOK))
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One way for a second look to decide. by: what tell phones apart for it, of PHONE_KINDS, where it reads a spelling.
-
-    lower: taken off its logits, where it does not.
-    """
-
-    by: tuple[str, ...] = ()
-    lower: float = 0.0
 
 
 def _short(folders: Sequence[Path]) -> list[str]:
@@ -142,8 +127,6 @@ def finish(
 ) -> Trained:
     """The model of one word, measured on everybody by networks that did not know them."""
     word, words = recipe.phrases[number].word, len(recipe.phrases)
-    spelled = spellings(word) if knows_phones(work) else []
-    readings = [Reading(by=by) for by in _TELLING] if spelled else [Reading(lower=lower) for lower in _LOOK_LOWER]
     ends = [word_span(clip.samples) for clip in material.positives[number]]
     draft: dict[str, Any] = {
         "smoothing_steps": 4,
@@ -153,75 +136,55 @@ def finish(
         "word_ms": round(float(np.median([end - start for start, end in ends])) / 16),
     }
 
-    def listener(left_out: int | None, stricter: float, detector: Mapping[str, Any], card: Mapping[str, Any]) -> Model:
+    def listener(left_out: int | None, detector: Mapping[str, Any], card: Mapping[str, Any]) -> Model:
         net = load_network(work, Task(left_out), words).of_word(number)
-        return export.to_model(net, word=word, detector=detector, card=card, stricter=stricter)
+        return export.to_model(net, word=word, detector=detector, card=card, lower=_LOWER)
 
-    def looks(left_out: int | None) -> list[Network]:
-        nets = (load_network(work, Task(left_out, "look", one), words) for one in range(looks_taken(work)))
+    def looks(left_out: int | None, kind: str, count: int) -> list[Any]:
+        nets = (load_network(work, Task(left_out, kind, one), words) for one in range(count))
         return [net.of_word(number) for net in nets]
 
-    def look(left_out: int | None, reading: Reading, threshold: float, card: Mapping[str, Any]) -> Model:
-        nets = looks(left_out)
+    def look(left_out: int | None, threshold: float, card: Mapping[str, Any]) -> Model:
         own = draft | {"smoothing_steps": LOOK_STEPS, "threshold": threshold}
-        if not reading.by:
-            return export.to_model(nets[0], word=word, detector=own, card=card, stricter=reading.lower)
-        phones = [load_network(work, Task(left_out, kind), words) for kind in reading.by]
-        return export.to_spelled_model(nets, phones, spelled, word=word, detector=own, card=card)
+        nets, heads = looks(left_out, "look", LOOKS), looks(left_out, "head", HEADS)
+        return export.to_joint_model(nets, heads, word=word, detector=own, card=card)
 
     heard = [measure.streams(material.held_out(part, number), _other_words(material, number, part), rooms, recipe.seed + part)
              for part in range(PARTS)]  # fmt: skip
-    variants = [
-        [measure.scored(listener(part, stricter, draft, {}), heard[part]) for part in range(PARTS)] for stricter in STRICTER
-    ]
-    plain = listener(None, 0.0, draft, {})
-    alone, alone_found = measure.choose(variants, plain, recipe.fa_per_hour)
-    kinds = sorted({_LAXEST, alone.variant})
-    of = [list(zip(*(
-        measure.looked([variants[kind][part] for kind in kinds], replace(plain, second_look=look(part, reading, 0.5, {})))
-        for part in range(PARTS)
-    ), strict=True)) for reading in readings]  # fmt: skip
-    tried = [measure.choose_look(scores, plain, recipe.fa_per_hour) for scores in of]
-    best = min(range(len(readings)), key=lambda n: _rank(readings[n], tried[n][1], recipe.fa_per_hour))
-    reading, (both, both_found) = readings[best], tried[best]
-    helps = both_found.miss < alone_found.miss
-    variant = kinds[both.variant] if helps else alone.variant
-    # By itself the listener is this one, not the one that would be better by itself.
-    alone, alone_found = measure.choose([variants[variant]], plain, _ALONE_PER_HOUR)
+    plain = listener(None, draft, {})
+    scored = [measure.scored(listener(part, draft, {}), heard[part]) for part in range(PARTS)]
+    lows = measure.openings(scored, plain)
+    looking = [replace(plain, second_look=look(part, 0.5, {})) for part in range(PARTS)]
+    looked = [measure.looked(of, model, lows[-1]) for of, model in zip(scored, looking, strict=True)]
+    both, both_found = measure.choose_look(looked, lows, plain, recipe.fa_per_hour)
+    helps = both_found.miss < measure.choose(scored, plain, recipe.fa_per_hour)[1].miss
+    alone, alone_found = measure.choose(scored, plain, _ALONE_PER_HOUR)
 
     common = {"made_by": f"farfield {__version__}", "recipe": recipe.described() | {"fa_per_hour": recipe.fa_per_hour}, **notes}
     card = common | {
         "weights": weight_count(load_network(work, Task(None), words).of_word(number)),
         "clips": _counted(recipe, material, number),
         "figures": _measured_on(recipe, material, number) | measure.as_card(alone_found),
-        "calibration": measure.calibration(variants[variant], plain, alone),
+        "calibration": measure.calibration(scored, plain, alone),
     }
-    looking = looks(None) + [load_network(work, Task(None, kind), words) for kind in reading.by]
+    shipped = looks(None, "look", LOOKS) + looks(None, "head", HEADS)
     look_card = common | {
-        "weights": sum(map(weight_count, looking)),
+        "weights": sum(map(weight_count, shipped)),
         "listener": _reading(both, both_found),
+        "embedding": {name: embedding.description()[name] for name in ("source", "licence")},
         "figures": _measured_on(recipe, material, number) | measure.as_card(both_found),
-        "calibration": measure.calibration(of[best][both.variant], plain, both),
+        "calibration": measure.calibration(looked, plain, both),
     }
 
     def trained(left_out: int | None, card: Mapping[str, Any], look_card: Mapping[str, Any]) -> Trained:
-        model = listener(left_out, STRICTER[variant], draft | _reading(alone, alone_found), card)
-        return Trained(model, look(left_out, reading, both.look_threshold or 0.5, look_card) if helps else None)
+        model = listener(left_out, draft | _reading(alone, alone_found), card)
+        return Trained(model, look(left_out, both.look_threshold or 0.5, look_card) if helps else None)
 
     for part in range(PARTS):
         crossed = {"cross_validation": f"trained without part {part} of {PARTS}"}
         crossed_look = crossed | {"listener": look_card["listener"]}
         trained(part, crossed, crossed_look).save(work / f"{word.replace(' ', '_')}-without-{part}.safetensors")
     return trained(None, card, look_card)
-
-
-def _rank(reading: Reading, found: measure.Figures, fa_per_hour: float) -> tuple[bool, bool, float]:
-    """What is least for the reading to take: all that tell phones apart together, unless fewer of them miss clearly less.
-
-    A choice among many by the same clips flatters, and what is told by all is mistaken less often on others.
-    """
-    less = 1.0 if reading.by == PHONE_KINDS else 1.0 / _CLEARLY
-    return found.woken > fa_per_hour * found.hours, found.tardy, less * found.miss
 
 
 def _reading(setting: measure.Setting, found: measure.Figures) -> dict[str, Any]:

@@ -170,16 +170,3 @@ def test_without_flite_an_unknown_word_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda program: None)
     with pytest.raises(InputError, match=r"apt-get install flite$"):
         near_misses("grubblefosh", 5, 0)
-
-
-@here
-def test_spellings_are_the_lexicons_phones():
-    """As the CMU lexicon has them; of a word that it lacks, as flite's letter-to-sound rules do; every one of several."""
-
-    def spelled(text):
-        return {" ".join(pronunciation.PHONES[phone] for phone in phones) for phones in pronunciation.spellings(text)}
-
-    assert spelled("computer") == {"k ax m p y uw t er"}
-    assert spelled("View Glass") == {"v y uw g l ae s"}
-    assert spelled("snowboy") == {"s n ow b oy"}
-    assert spelled("live") == {"l ay v", "l ih v"} and len(spelled("live record")) == 4

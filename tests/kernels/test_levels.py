@@ -18,7 +18,7 @@ from reference.networks import networks
 LEVELS = farfield_kernels.levels()
 CLASSES = (
     "RealFFT", "Aligner", "EchoCanceller", "Suppressor", "WPE", "Beamformer", "MVDR", "DirectionFinder",
-    "Features", "Scorer", "Spelling", "Embedder",
+    "Features", "Scorer", "Embedder",
 )  # fmt: skip
 STUBS = Path(farfield_kernels.__file__).with_suffix(".pyi")
 
@@ -38,7 +38,7 @@ def test_each_level_can_be_forced(level):
     assert done.returncode == 0, done.stderr
     forced, modules = done.stdout.splitlines()
     assert forced == level
-    named = ("align", "beam", "direction", "echo", "embedding", "features", "fft", "mvdr", "scorer", "spelling",
+    named = ("align", "beam", "direction", "echo", "embedding", "features", "fft", "mvdr", "scorer",
              "suppress", "wpe")  # fmt: skip
     assert modules.split() == [f"farfield.kernels.{level}.{module}" for module in named]
 
@@ -129,7 +129,6 @@ EXAMPLES = {
             "multiplier": np.array([1 << 30], np.int32), "shift": np.zeros(1, np.int8), "away_from": 1,
         }],
     },
-    "Spelling": {"spellings": [[0, 1], [2]], "outputs": 4, "within": 3},
     "Embedder": {
         "bins": 1,
         "quantiser": {"multiplier": 1, "shift": 1, "offset": 0, "zero": 0},

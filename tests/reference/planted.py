@@ -16,7 +16,7 @@ class Planted:
     word = "planted"
     network: dict = {}  # noqa: RUF012
     second_look = None
-    spelled = None
+    joint = None
 
     def __init__(self, *tracks, smoothing_steps=1, threshold=0.5, refractory_ms=0, end_lag_ms=0, word_ms=100, stride=2):
         self.tracks = [list(track) for track in tracks]
@@ -66,7 +66,7 @@ class PlantedLook:
     """A second look that gives each stretch of features the scores that `verdict` makes of it, and keeps what it was shown."""
 
     word = "planted"
-    spelled = None
+    joint = None
 
     def __init__(self, verdict, *, smoothing_steps=1, threshold=0.5, stride=1):
         self.verdict, self.smoothing_steps, self.threshold, self.stride = verdict, smoothing_steps, threshold, stride

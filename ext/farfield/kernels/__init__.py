@@ -25,7 +25,6 @@ _MODULES = {
     "DirectionFinder": "direction",
     "Features": "features",
     "Scorer": "scorer",
-    "Spelling": "spelling",
     "Embedder": "embedding",
 }
 # from the plainest to the fastest; `checked` is for tests and is never picked by itself

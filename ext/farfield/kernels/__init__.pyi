@@ -242,16 +242,6 @@ class Scorer:
     def reset(self) -> None: ...
 
 # --- end of scorer.pyx
-# --- spelling.pyx: Spelling
-class Spelling:
-    @property
-    def outputs(self) -> int: ...
-    @property
-    def within(self) -> int: ...
-    def __init__(self, spellings: Sequence[Sequence[int]], outputs: int, within: int) -> None: ...
-    def process(self, logits: NDArray[np.int8]) -> int | None: ...
-
-# --- end of spelling.pyx
 
 # --- embedding.pyx: Embedder
 class Embedder:

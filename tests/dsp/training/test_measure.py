@@ -8,14 +8,14 @@ import pytest
 
 pytest.importorskip("pyroomacoustics")
 
+from farfield import history, kernels, look
 from farfield.block import Frame
 from farfield.detector import Detector
-from farfield.look import Verifier
 from farfield.training import augment, material, measure
 from reference.planted import random_model
 from reference.sounds import RATE, quiet, tone
 
-NONE = np.zeros((0, 40), np.uint16)
+NONE = np.zeros((0, 40), np.uint16), np.zeros((0, 32), np.uint16)
 
 
 def test_a_hit_lies_between_the_words_start_and_half_a_second_after_it():
@@ -30,7 +30,7 @@ def test_a_track_is_what_the_detector_smooths(window):
     samples = augment.to_int16(0.3 * augment.colored(3 * RATE, 1.0, np.random.default_rng(0)))
     detector = Detector(model)
     detector.process(Frame(samples[:, None], 0, 0, 0, len(samples)))
-    scores = model.scorer().process(measure.kernels.Features().process(samples))
+    scores = model.scorer().process(kernels.Features().process(samples))
     heard = measure.track(scores, model.stride, window)
     assert np.array_equal(heard.index, detector.steps.index) and np.array_equal(heard.p, detector.steps.p)
     assert len(set(heard.p.tolist())) > 5
@@ -54,12 +54,12 @@ def test_figures_count_by_hand():
     others = [planted((3, 0.9), (50, 0.9)), planted((9, 0.75))]
     of = [measure.Scored(measure.Streams(said[:2], [NONE], 1.5), words[:2], others[:1]),
           measure.Scored(measure.Streams(said[2:], [NONE], 0.5), words[2:], others[1:])]  # fmt: skip
-    found = measure.figures(of, model, measure.Setting(0, 1, 0.7))
+    found = measure.figures(of, model, measure.Setting(1, 0.7))
     assert found.missed == {"clean": 1, "noise at 10 dB": 0, "room": 0}
     assert found.asked == {"clean": 2, "noise at 10 dB": 0, "room": 1}
     assert (found.woken, found.hours, found.late, found.miss) == (3, 2.0, [36 * 160 - 4_800, 41 * 160 - 4_800], 1 / 3)
-    assert measure.figures(of, replace(model, refractory_ms=600), measure.Setting(0, 1, 0.7)).woken == 2, "the refractory time"
-    assert measure.figures(of, model, measure.Setting(0, 3, 0.7)).woken == 0, "three steps a window"
+    assert measure.figures(of, replace(model, refractory_ms=600), measure.Setting(1, 0.7)).woken == 2, "the refractory time"
+    assert measure.figures(of, model, measure.Setting(3, 0.7)).woken == 0, "three steps a window"
     found = replace(found, woken=2)
     card = measure.as_card(found)
     assert card["missed"]["clean"] == "1 of 2" and card["miss_rate"] == 0.3333 and card["false_accepts"] == 2
@@ -84,67 +84,72 @@ def heard(word, other, hours=1.0):
 def test_the_setting_that_misses_least_without_waking():
     """The word reaches 0.8 and other speech 0.6: a threshold between them; where other speech is as like, it is not woken."""
     model, part = heard(0.8, 0.6)
-    setting, found = measure.choose([[part]], model, 0.0)
+    setting, found = measure.choose([part], model, 0.0)
     assert (found.miss, found.woken) == (0, 0) and 0.59 <= setting.threshold < 0.8 and setting.smoothing_steps < 6
     model, part = heard(0.8, 0.8)
-    assert (lambda found: (found.miss, found.woken))(measure.choose([[part]], model, 0.0)[1]) == (1, 0)
+    assert (lambda found: (found.miss, found.woken))(measure.choose([part], model, 0.0)[1]) == (1, 0)
     model, part = heard(0.8, 0.8)
-    assert (lambda found: (found.miss, found.woken))(measure.choose([[part]], model, 1.0)[1]) == (0, 1), "one an hour is allowed"
-    _, deaf = heard(0.2, 0.2)
+    assert (lambda found: (found.miss, found.woken))(measure.choose([part], model, 1.0)[1]) == (0, 1), "one an hour is allowed"
     _, good = heard(0.8, 0.2)
-    assert measure.choose([[deaf], [good], [deaf]], model, 0.0)[0].variant == 1
     _, apart = heard(0.7, 0.75)
-    setting, found = measure.choose([[good, apart]], model, 0.5)
+    setting, found = measure.choose([good, apart], model, 0.5)
     assert (found.miss, found.woken, found.hours) == (0, 1, 2.0), "one threshold for all parts"
 
 
 def test_a_setting_that_decides_late_is_taken_only_where_no_other_keeps_to_the_rate():
-    """One variant never misses and decides 300 ms after the word; the other is prompt and misses one of two."""
-    model, part = heard(0.8, 0.2)
-    word = part.on.words[0]
-    late = replace(word, end=measure.figures([part], model, measure.Setting(0, 3, 0.5)).late[0] + word.end - 3 * RATE // 10)
-    prompt = replace(word, end=late.end + RATE // 5)
-    deaf = np.zeros_like(part.words[0])
-    tardy = measure.Scored(replace(part.on, words=[late, late]), [part.words[0]] * 2, part.others)
-    quick = measure.Scored(replace(part.on, words=[prompt, prompt]), [part.words[0], deaf], part.others)
-    setting, found = measure.choose([[tardy], [quick]], model, 0.0)
-    assert setting.variant == 1 and found.miss == 0.5 and max(found.late) <= RATE // 4
-    setting, found = measure.choose([[tardy]], model, 0.0)
-    assert found.miss == 0 and min(found.late) > RATE // 4
+    """A long window finds both words, one 300 ms after its end; a short one is prompt and misses that one."""
+    model = replace(random_model(0), network=random_model(0).network | {"stride": 1})
+    prompt, late = planted(*((20 + n, 0.9) for n in range(3))), planted(*((50 + n, 0.5) for n in range(8)))
+    said = measure.Said("clean", NONE, 480, 480 + 160 * 20)
+    part = measure.Scored(
+        measure.Streams([said, said], [NONE], 1.0), [prompt, late], [planted(*((30 + n, 0.6) for n in range(3)))]
+    )
+    setting, found = measure.choose([part], model, 0.0)
+    assert setting.smoothing_steps == 3 and found.miss == 0.5 and max(found.late) <= RATE // 4
+    quiet_part = replace(part, words=[late, late], others=[planted()])
+    assert measure.choose([quiet_part], model, 0.0)[1].miss == 0, "where every window is late, late it is"
 
 
 def test_a_second_look_lets_the_threshold_be_lower():
     """The word reaches 0.6 and other speech 0.8; the look tells them apart by 0.7 to 0.3."""
     model, part = heard(0.6, 0.8)
     part = replace(part, words_looked=[np.full(100, 0.7)], others_looked=[np.full(100, 0.3)])
-    alone = measure.Setting(0, 3, 0.5)
-    assert measure.choose([[part]], model, 0.0)[1].miss == 1, "without it"
-    setting, found = measure.choose_look([[part]], model, 0.0)
+    alone = measure.Setting(3, 0.5)
+    assert measure.choose([part], model, 0.0)[1].miss == 1, "without it"
+    setting, found = measure.choose_look([part], [0.7, 0.5, 0.3], model, 0.0)
     assert (found.miss, found.woken) == (0, 0) and setting.threshold < 0.6 and 0.3 <= setting.look_threshold < 0.7
     pairs = measure.calibration([part], model, setting)
     assert [rate for _, rate in pairs] == [1.0, 0.0] and pairs[1][0] == pytest.approx(0.3, abs=0.005), "of the look's threshold"
     assert measure.calibration([part], model, alone)[0][1] == 1.0
-    _, deaf = heard(0.001, 0.8)
-    deaf = replace(deaf, words_looked=part.words_looked, others_looked=part.others_looked)
-    assert measure.choose_look([[deaf], [part]], model, 0.0)[0].variant == 1
 
 
-def test_looks_are_those_of_the_verifier_where_any_listener_asks():
+def test_looks_are_those_of_the_verifier_where_the_listener_asks():
     model = random_model(0)
-    stricter = next(other for other in map(random_model, range(1, 99)) if other.stride == model.stride)
     sound = augment.to_int16(0.3 * augment.colored(4 * RATE, 1.0, np.random.default_rng(0)))
-    features = measure.kernels.Features().process(sound)
-    on = measure.Streams([measure.Said("clean", features, 0, 100)], [features], 1.0)
-    of = [measure.scored(one, on) for one in (model, stricter)]
-    asked = np.any([measure.track(one.words[0], model.stride, n).p > measure._OPENING[0]
-                    for one in of for n in measure._LOOK_WINDOWS], axis=0)  # fmt: skip
-    both = measure.looked(of, replace(model, second_look=random_model(3)))
-    verifier = Verifier(model, random_model(3))
-    wanted = [verifier.look(features[: (step + 1) * model.stride][-150:]).second_look for step in range(len(asked))]
+    on = measure.Streams([measure.Said("clean", history.heard(sound), 0, 100)], [history.heard(sound)], 1.0)
+    of = measure.scored(model, on)
+    p = measure.track(of.words[0], model.stride, measure.LOOK_WINDOW).p
+    both = measure.looked(of, replace(model, second_look=random_model(3)), 0.3)
+    verifier = look.Verifier(model, random_model(3))
+    kept = verifier.history()
+    kept.take(*history.heard(sound))
+    wanted = [verifier.look(kept, (step + 1) * model.stride, p[step]).second_look for step in range(len(p))]
+    asked = p > 0.3
     assert 0 < asked.sum() < len(asked) and any(wanted)
-    for one in both:
-        assert np.array_equal(one.words_looked[0], np.where(asked, wanted, 0.0))
-        assert np.array_equal(one.others_looked[0], one.words_looked[0])
+    assert np.array_equal(both.words_looked[0], np.where(asked, wanted, 0.0))
+    assert np.array_equal(both.others_looked[0], both.words_looked[0])
+
+
+def test_a_look_is_asked_as_early_as_is_not_too_often(monkeypatch):
+    """In two hours 3 steps lie above 0.2, 8 above 0.1 and 15 above 0.05; the first threshold stays however often it asks."""
+    peaks = [planted(*((at + n, p) for n in range(5))) for at, p in ((10, 0.25), (10, 0.15), (40, 0.07))]
+    parts = [measure.Scored(measure.Streams([], [NONE], 1.0), [], [peaks[0]]),
+             measure.Scored(measure.Streams([], [NONE] * 2, 1.0), [], peaks[1:])]  # fmt: skip
+    for an_hour, lows in ((7.5, [0.2, 0.1, 0.05]), (7.4, [0.2, 0.1]), (4, [0.2, 0.1]), (3.9, [0.2]), (0.1, [0.2])):
+        monkeypatch.setattr(measure, "_MOST_LOOKS", an_hour)
+        monkeypatch.setattr(measure, "_OPENING", (0.2, 0.1, 0.05))
+        monkeypatch.setattr(measure, "LOOK_WINDOW", 3)
+        assert measure.openings(parts, random_model(0)) == lows
 
 
 def test_a_calibration_falls_as_thresholds_rise():
@@ -154,7 +159,7 @@ def test_a_calibration_falls_as_thresholds_rise():
         measure.Scored(measure.Streams([], [NONE], 1.0), [], [planted((5, 0.9), (350, 0.7), steps=400)]),
         measure.Scored(measure.Streams([], [NONE], 1.0), [], [planted((10, 0.65), (12, 0.7))]),
     ]
-    pairs = measure.calibration(parts, model, measure.Setting(0, 1, 0.0))
+    pairs = measure.calibration(parts, model, measure.Setting(1, 0.0))
     thresholds, rates = zip(*pairs, strict=True)
     assert sorted(thresholds) == list(thresholds) and sorted(rates, reverse=True) == list(rates)
     assert rates == (1.5, 0.5, 0.0) and thresholds[1] == pytest.approx(0.7, abs=0.011) and thresholds[2] >= 0.89
@@ -168,12 +173,11 @@ def test_held_out_clips_are_heard_in_every_condition(monkeypatch):
     room[[8, 300]] = 1.0, 0.4
     kept = []
 
-    class Kept:
-        def process(self, samples):
-            kept.append(samples)
-            return np.zeros((len(samples) // 160, 40), np.uint16)
+    def heard(samples):
+        kept.append(samples)
+        return NONE
 
-    monkeypatch.setattr(measure.kernels, "Features", Kept)
+    monkeypatch.setattr(measure, "heard", heard)
     on = measure.streams(held, [sound], [room], 1)
     assert [word.condition for word in on.words] == list(measure.CONDITIONS)
     clean, noisy, far = (samples.astype(float) for samples in kept[:3])

@@ -6,9 +6,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("pyroomacoustics")
 
+from farfield import kernels  # noqa: E402
+from farfield.joint import EMBEDDINGS, LOGIT_STEP, WIDTH  # noqa: E402
 from farfield.model import load_model  # noqa: E402
 from farfield.training import export, segments  # noqa: E402
 from farfield.training import network as design  # noqa: E402
+from farfield.training.heads import Head  # noqa: E402
 
 SETTINGS = {"smoothing_steps": 4, "threshold": 0.5, "refractory_ms": 1000, "end_lag_ms": 0, "word_ms": 600}
 
@@ -77,11 +80,11 @@ def test_the_integers_say_what_the_quantised_network_says(tmp_path, seed, shape)
     assert (again.word, dict(again.card)) == ("word", {"draft": True})
 
 
-def test_a_stricter_model_gives_lower_logits_by_as_much():
+def test_a_model_gives_lower_logits_by_as_much_as_asked():
     net, random = settled_network(0)
     raw = wandering(random, 600)
     plain, strict = (
-        export.to_model(net, word="word", detector=SETTINGS, card={}, stricter=logits).scorer().process(raw) / 256
+        export.to_model(net, word="word", detector=SETTINGS, card={}, lower=logits).scorer().process(raw) / 256
         for logits in (0.0, 2.0)
     )
     inside = (plain > 0.05) & (plain < 0.95)
@@ -174,26 +177,41 @@ def test_a_word_of_several_becomes_a_network_of_its_own():
         assert torch.equal(net.of_word(2)(some)[0], net(some)[2]) and net(some).std() > 0
 
 
-def test_a_second_look_and_the_phones_beside_it_say_what_each_says_alone():
-    """In one file: the same score at every step, and the phones' logits, rounded, within a step of what the network says."""
-    word, random = settled_network(0, design.SECOND_LOOK)
-    other, _ = settled_network(2, design.SECOND_LOOK)
-    phones, _ = settled_network(1, design.SPELLER, outputs=6)
-    settings = SETTINGS | {"smoothing_steps": 2}
-    more, _ = settled_network(3, design.SHORT_SPELLER, outputs=6)
-    both = export.to_spelled_model([word, other], [phones, more], [[0, 1, 4]], word="word", detector=settings, card={})
+def settled_head(seed):
+    """A head that has seen something, quantised, and int8 embeddings like those."""
+    torch.manual_seed(seed)
+    net, some = Head(1), torch.randint(-100, 60, (200, EMBEDDINGS, WIDTH), dtype=torch.int8)
+    net.train()
+    with torch.no_grad():
+        for _ in range(60):
+            net(some)
+    net.eval()
+    net.quantise()
+    return net, some
+
+
+def test_a_joint_look_says_what_each_of_its_networks_says_alone():
+    """In one file: each look's logits to the bit, and each head's, rounded, within a step of what the network says."""
+    (word, random), (other, _) = settled_network(0, design.SECOND_LOOK), settled_network(2, design.SECOND_LOOK)
+    (head, some), (second, _) = settled_head(0), settled_head(1)
+    own = SETTINGS | {"smoothing_steps": 2}
+    both = export.to_joint_model([word, other], [head, second], word="word", detector=own, card={})
     raw = wandering(random, 150)
-    scorer, alone = both.scorer(), export.to_model(word, word="word", detector=settings, card={}).scorer()
-    assert np.array_equal(scorer.process(raw), alone.process(raw))
-    for slot, telling in zip(both.spelled.phone_slots, (phones, more), strict=True):
-        with torch.no_grad():
-            wanted = telling(batch(seen(raw)[None]), True)[:, 0].numpy().T / export.PHONE_STEP
-        got = scorer.slot(slot)
-        assert got.shape == wanted.shape == (50, 6) and np.abs(got - wanted.clip(-128, 127)).mean() < 0.5
-        assert np.abs(np.roll(got, 1, axis=0) - wanted.clip(-128, 127)).mean() > 1
-    other_alone = export.to_model(other, word="word", detector=settings, card={}).scorer()
-    other_alone.process(raw)
-    before_score = 2 + 2 * len(word.shape.blocks)
-    for slot, own in zip(both.spelled.logit_slots, (alone, other_alone), strict=True):
+    scorer = both.scorer()
+    scorer.process(raw)
+    for slot, net in zip(both.joint.logit_slots, (word, other), strict=True):
+        alone = export.to_model(net, word="word", detector=own, card={}).scorer()
+        alone.process(raw)
         lately = scorer.slot(slot)
-        assert lately.shape == (2, 1) and lately[-1] == own.slot(before_score)
+        assert lately.shape == (2, 1) and lately[-1] == alone.slot(2 + 2 * len(word.shape.blocks))
+    listening = kernels.Scorer(**both.joint.head)
+    wanted = np.stack([net(some)[0, :, 0].detach().numpy() for net in (head, second)], 1) / LOGIT_STEP
+    got = []
+    for one in some.numpy():
+        both.joint.head_logit(listening, one)
+        got.append([int(listening.slot(slot)[-1, 0]) for slot in both.joint.head_slots])
+    assert np.abs(np.array(got) - wanted.clip(-128, 127)).max() < 1.5 and wanted.std(0).min() > 2
+    joint = both.joint
+    weights = joint.of_features * 2, joint.of_head * 2, joint.of_listener
+    shares = 128 * export._OF_FEATURES, 128, 128 * export._OF_LISTENER
+    assert weights == pytest.approx(shares, abs=1), "means, and the listener's share"

@@ -24,13 +24,15 @@ def test_a_segment_is_made_of_what_is_drawn(word):
     assert made(0, word, seed=6)[0].tobytes() != one[0][0].tobytes()
 
 
-def test_features_are_those_of_a_fresh_front_end():
-    """Whatever it has heard before."""
-    samples = [made(number, 0)[0] for number in range(3)]
-    first = segments.features(samples[0])
-    segments.features(samples[1])
-    assert first.shape == (segments.WINDOWS, 40) and np.array_equal(segments.features(samples[0]), first)
-    assert not np.array_equal(segments.features(samples[2]), first)
+def test_a_segment_is_heard_from_a_streams_start():
+    """Whatever was heard before it."""
+    samples, hearing = [made(number, 0)[0] for number in range(3)], segments.Hearing()
+    seen, embedded = hearing.of(samples[0])
+    other = hearing.of(samples[1])
+    again = hearing.of(samples[0])
+    assert seen.shape == (segments.WINDOWS, 40) and embedded.shape == (segments.EMBEDDED, 96)
+    assert np.array_equal(again[0], seen) and np.array_equal(again[1], embedded)
+    assert not np.array_equal(other[0], seen) and not np.array_equal(other[1], embedded)
 
 
 def test_no_noise_but_what_can_be_made(monkeypatch):
