@@ -25,7 +25,7 @@ def group(tmp_path, monkeypatch):
     rng = np.random.default_rng(1)
     for name, seconds in (("word", 0.8), ("noise", 5)):
         soundfile.write(tmp_path / f"{name}.wav", 0.1 * rng.standard_normal(int(seconds * 16_000)), 16_000)
-    model = replace(load_model("alexa"), second_look=None)
+    model = load_model("alexa", second_look=False)
     return HeldOut(model, (tmp_path / "word.wav",), (), (tmp_path / "noise.wav",))
 
 

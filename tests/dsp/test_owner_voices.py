@@ -31,7 +31,7 @@ def voices(recordings, tmp_path_factory):
         high, later = n % 2, n >= 90
         samples = soxr.resample(read(path), 1.1 if high else 0.9, 1.0)
         soundfile.write(folder / (("high" if high else "low") + ("-later" if later else "")) / path.name, samples, RATE)
-    replace(load_model("alexa"), threshold=0.02).save(folder / "model.safetensors")
+    replace(load_model("alexa"), threshold=0.3).save(folder / "model.safetensors")
     return folder
 
 
