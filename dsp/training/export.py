@@ -19,10 +19,8 @@ from farfield.training.segments import FEATURE_UNIT, INPUT_UNIT
 _OF_FEATURES = 0.8  # of a look's logit, against a head's
 _OF_LISTENER = 1.0  # of its logit, against a head's
 _LISTENER_LEAST = -1.0  # of its logit that counts: what it has not learnt, others may know
-_SPREAD, _LOWER = (
-    2.0,
-    2.0,
-)  # what their sum is divided by, and then lowered by, so that 8 bits resolve what lies around thresholds
+# What their sum is divided by, and then lowered by, so that 8 bits hold all of it and resolve what lies around thresholds.
+_SPREAD, _LOWER = 2.0, 2.0
 
 
 def to_model(network: Network, *, word: str, detector: Mapping[str, Any], card: Mapping[str, Any], lower: float = 0.0) -> Model:

@@ -23,6 +23,7 @@ from farfield.training.network import LISTENER, SECOND_LOOK, Network
 
 ROUND = 250  # optimiser steps
 LOOKS, HEADS = 1, 3  # that look together: a mean is mistaken less often than what it is of
+_LOOKS_CHANCE = 3  # added to a look's number where chance is drawn, so that it draws what its listener did not
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def load_network(folder: Path, task: Task, words: int) -> Any:
 def fit(task: Task, folder: Path, words: int, rounds: int, seed: int, done: Callable[[int], None]) -> None:
     """Fit one network; done: told how many rounds have been. What is there already stays."""
     torch.set_num_threads(1)
-    torch.manual_seed(seed + task.number)
+    chance = task.number + (_LOOKS_CHANCE if task.kind == "look" else 0)
+    torch.manual_seed(seed + chance)
     course = task.course(rounds)
     path = task.file(folder)
     if path.exists():
@@ -133,7 +135,7 @@ def fit(task: Task, folder: Path, words: int, rounds: int, seed: int, done: Call
         batches = LookBatches(pools, load_network(folder, Task(task.left_out), words))
     else:
         batches = ListenerBatches(pools)
-    seeds = [seed, 0 if task.left_out is None else task.left_out + 1, *([task.number] if task.number else [])]
+    seeds = [seed, 0 if task.left_out is None else task.left_out + 1, *([chance] if chance else [])]
     state = None if task.kind == "head" else path.with_suffix(".state")
     net = go_over(net, batches, course, state, seeds, done)
     part = path.with_suffix(".part")
