@@ -32,7 +32,7 @@ _FIELDS = ("format", "rate", "bins", "quantiser", "layers", "output_scale", "sou
 
 
 def load_embedding(*, most_frames: int = 150) -> kernels.Embedder:
-    """The network that ships, ready for calls of 76 to `most_frames` frames of energies. ModelError: its file is damaged."""
+    """The network that ships, ready for calls of up to `most_frames` frames of energies. ModelError: its file is damaged."""
     return from_bytes(_shipped(), "embedding.safetensors", most_frames=most_frames)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farfield import kernels
-from farfield.joint import EMBEDDINGS
+from farfield.joint import EMBEDDINGS, WIDTH
 from farfield.model import FEATURES
 
 LOOK_FRAMES = 150  # 10 ms feature frames that a look sees
@@ -28,7 +28,8 @@ class History:
     """What looks are shown of a signal: its last feature frames, and embeddings of its energies.
 
     embedder: ready for HEARD frames, or None where no look asks for embeddings. They are of every HOP-th frame from the stream's
-    first on, so that looks that follow each other share them; before the first frame energies are 0. Memory is constant.
+    first on, so that looks that follow each other share them, and it goes on from one to the next; before the first frame
+    energies are 0. Memory is constant.
     """
 
     def __init__(self, embedder: kernels.Embedder | None = None) -> None:
@@ -36,6 +37,8 @@ class History:
         self._features = _Last(LOOK_FRAMES, FEATURES)
         self._energies = _Last(HEARD + HOP, ENERGIES)
         self._known: dict[int, NDArray[np.int8]] = {}  # embeddings by the number of their first frame / HOP
+        self._embedded = 0  # how far the embedder has heard the stream, in frames
+        self._shown: NDArray[np.int8] = np.zeros((EMBEDDINGS, WIDTH), np.int8)
 
     def reset(self) -> None:
         """Back to the state of a new object."""
@@ -54,18 +57,30 @@ class History:
         return self._features.until(frame, LOOK_FRAMES)
 
     def embeddings(self, frame: int) -> NDArray[np.int8]:
-        """The newest of the stream's first `frame` frames, of which the call has the last: int8 (EMBEDDINGS, WIDTH)."""
+        """The newest of the stream's first `frame` frames, of which the call has the last: int8 (EMBEDDINGS, WIDTH), read-only.
+
+        The same array as long as none is newer. Frames may not go back.
+        """
         assert self._embedder is not None
         newest = (frame - FIELD) // HOP
+        if newest in self._known:
+            return self._shown
+        stop = newest * HOP + FIELD
+        if not self._known or stop - self._embedded >= HEARD:  # to go on would take longer than to begin where all wanted begin
+            self._embedder.reset()
+            self._known.clear()
+            self._embedded = stop - HEARD
+        count = stop - self._embedded
+        kept = self._energies.until(stop, count)
+        padded = np.concatenate([np.zeros((count - len(kept), ENERGIES), np.uint16), kept])
+        made = self._embedder.process(padded)
+        self._embedded = stop
+        self._known |= dict(zip(range(newest - len(made) + 1, newest + 1), made, strict=True))
         wanted = range(newest - EMBEDDINGS + 1, newest + 1)
-        self._known = {at: vector for at, vector in self._known.items() if at in wanted}
-        missing = [at for at in wanted if at not in self._known]
-        if missing:
-            first, stop = missing[0] * HOP, newest * HOP + FIELD
-            kept = self._energies.until(stop, stop - first)
-            padded = np.concatenate([np.zeros((stop - first - len(kept), ENERGIES), np.uint16), kept])
-            self._known |= dict(zip(range(missing[0], newest + 1), self._embedder.process(padded), strict=True))
-        return np.stack([self._known[at] for at in wanted])
+        self._known = {at: self._known[at] for at in wanted}
+        self._shown = np.stack(list(self._known.values()))
+        self._shown.flags.writeable = False
+        return self._shown
 
 
 class _Last:

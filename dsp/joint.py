@@ -24,6 +24,7 @@ _LIMITS = {
     "of_features": (0, 1 << 16),
     "of_head": (0, 1 << 16),
     "of_listener": (0, 1 << 16),
+    "features_least": (-(1 << 16), 1 << 16),
     "listener_least": (-128, 127),
 }
 _FIELDS = ("logit_slots", "head_slots", *_LIMITS, "head")
@@ -45,7 +46,8 @@ class Joint:
     its reset state, uint16, int8 plus 128. head_slots: its slots, each with one logit after the last embedding. With f and h the
     sums over both kinds of slots and l the listener's logit, but at least listener_least, all in steps of LOGIT_STEP, what is
     looked up in the table that is the features network's last layer is
-    (of_features * f + of_head * h + of_listener * l) >> 8, held within int8.
+    (of_features * f + of_head * h + of_listener * l) >> 8, held within int8. Where f is below features_least the probability
+    is 0 and no head is asked: embeddings cost far more than features, and no word is so unlike one there.
     """
 
     logit_slots: Sequence[int]
@@ -53,6 +55,7 @@ class Joint:
     of_features: int
     of_head: int
     of_listener: int
+    features_least: int
     listener_least: int
     head: Mapping[str, Any] = field(repr=False)
 

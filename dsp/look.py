@@ -3,6 +3,7 @@
 Both run at candidates only, where the first network would have an event leave, so that they cost a stream nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from farfield.history import HEARD, History
 from farfield.joint import listener_logit
 from farfield.model import Model
 from farfield.owner import Owner
+
+Embeddings = Callable[[], NDArray[np.int8]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Afresh:
         if self._joint is not None:
             self._head = kernels.Scorer(**self._joint.head)
             self._table = model.network["layers"][-1]["table"][0]
+            self._of_head: tuple[NDArray[np.int8] | None, int] = None, 0  # what heads were shown last, and their logit
         self._stride = model.stride
         self._steps = model.smoothing_steps
         self._slots = slots
@@ -51,22 +55,26 @@ class Afresh:
         self._scorer.reset()
         return self._scorer.process(features[len(features) % self._stride :])
 
-    def p(self, features: NDArray[np.uint16], embeddings: NDArray[np.int8] | None = None, listener: float = 0.0) -> float:
+    def p(self, features: NDArray[np.uint16], embeddings: Embeddings | None = None, listener: float = 0.0) -> float:
         """The probability that the word was said; 0 where there is not one step.
 
         Of the network alone it is the largest over the last `smoothing_steps` steps; of a joint one what all find together.
-        features: uint16 (frames, 40). embeddings: of the same stretch, int8 (EMBEDDINGS, WIDTH), and listener: its smoothed
-        probability; both are for a joint one.
+        features: uint16 (frames, 40). embeddings: makes those of the same stretch, int8 (EMBEDDINGS, WIDTH), and is called
+        where heads are asked; listener: its smoothed probability; both are for a joint one.
         """
         scores = self.hear(features)
         if self._joint is None:
             return float(scores[-self._steps :].max(initial=0)) * self._scorer.output_scale
         if not len(scores):
             return 0.0
+        of_features = self._joint.features_logit(self._scorer)
+        if of_features < self._joint.features_least:
+            return 0.0
         assert embeddings is not None
-        index = self._joint.index(
-            self._joint.features_logit(self._scorer), self._joint.head_logit(self._head, embeddings), listener_logit(listener)
-        )
+        shown = embeddings()
+        if shown is not self._of_head[0]:  # looks that follow each other closely are shown the same, from `History`
+            self._of_head = shown, self._joint.head_logit(self._head, shown)
+        index = self._joint.index(of_features, self._of_head[1], listener_logit(listener))
         return (int(self._table[index + 128]) + 128) * self._scorer.output_scale
 
     def embedding(self) -> NDArray[np.float64]:
@@ -117,15 +125,14 @@ class Verifier:
 
     def history(self) -> History:
         """What is to be kept of a signal that this verifier looks at."""
-        return History(self._embedder)
+        return History(self._embedder and self._embedder.another())
 
     def look(self, history: History, frame: int, listener: float) -> Look:
         """At the signal up to its first `frame` frames, of which the latest call has the last.
 
         listener: the smoothed probability that opened the candidate there.
         """
-        embeddings = None if self._embedder is None else history.embeddings(frame)
-        p = self._afresh.p(history.until(frame), embeddings, listener)
+        p = self._afresh.p(history.until(frame), lambda: history.embeddings(frame), listener)
         agreed = self._threshold is None or p > self._threshold
         seen = None if self._threshold is None else p
         if self._owner is None or not agreed:

@@ -205,7 +205,11 @@ def agreement(real: Mapping[str, Any], whole: Mapping[str, Any], energies: NDArr
     made = embedder(whole, frames)
     newest = energies[:, (frames - made.field) % made.hop :]
     a, zero = embed(real, newest), whole["layers"][-1]["zero"]
-    b = np.stack([made.process(np.ascontiguousarray(one)) for one in newest]).astype(np.float32) - zero
+    heard = []
+    for one in newest:
+        made.reset()
+        heard.append(made.process(np.ascontiguousarray(one)))
+    b = np.stack(heard).astype(np.float32) - zero
     return np.asarray((a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)), np.float32)
 
 

@@ -19,6 +19,7 @@ from farfield.training.segments import FEATURE_UNIT, INPUT_UNIT
 _OF_FEATURES = 0.8  # of a look's logit, against a head's
 _OF_LISTENER = 1.0  # of its logit, against a head's
 _LISTENER_LEAST = -1.0  # of its logit that counts: what it has not learnt, others may know
+_FEATURES_LEAST = -4.0  # of a look's logit: below it no head is asked
 # What their sum is divided by, and then lowered by, so that 8 bits hold all of it and resolve what lies around thresholds.
 _SPREAD, _LOWER = 2.0, 2.0
 
@@ -56,6 +57,7 @@ def to_joint_model(
         of_features=round(one * _OF_FEATURES / len(looks)),
         of_head=round(one / len(listening)),
         of_listener=round(one * _OF_LISTENER),
+        features_least=round(_FEATURES_LEAST * len(looks) / LOGIT_STEP),
         listener_least=round(_LISTENER_LEAST / LOGIT_STEP),
         head=built.finished(head_logits[0], unit=1.0),
     )

@@ -70,7 +70,8 @@ class Hearing:
         """What the scorer's first layer sees, plus 128: uint8 (windows, 40); and embeddings: int8 (EMBEDDED, WIDTH)."""
         self._front.reset()
         raw, energies = heard(samples, self._front)
-        return scaled(raw), self._embedder.process(energies)
+        self._embedder.reset()
+        return scaled(raw), self._embedder.process(energies[(WINDOWS - FIELD) % HOP :])  # so that the newest frame counts
 
 
 def scaled(features: NDArray[np.uint16]) -> NDArray[np.uint8]:

@@ -50,7 +50,10 @@ def test_sound_comes_out_as_openwakeword_embeds_it(speech):
     def alike(late):
         """Cosines, of ours so many frames after the end of what the peer has taken."""
         ends = HOP * (steps + 1) + late
-        ours = np.stack([network.process(heard[end - FIELD : end])[0] for end in ends.tolist()]).astype(np.float64) - zero
+        network.reset()
+        first = network.process(heard[ends[0] - FIELD : ends[0]])
+        after = [network.process(heard[end - HOP : end]) for end in ends[1:].tolist()]
+        ours = np.concatenate([first, *after]).astype(np.float64) - zero
         return (ours * theirs[steps]).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs[steps], axis=1)
 
     found = alike(BEHIND)
@@ -58,7 +61,7 @@ def test_sound_comes_out_as_openwakeword_embeds_it(speech):
     assert all(np.median(alike(BEHIND + moved)) < np.median(found) for moved in (-12, -2, -1, 1, 2)), "and it is that frame"
 
 
-def test_the_newest_frames_count_and_every_level_finds_the_same(speech):
+def test_every_level_finds_the_same(speech):
     heard = energies(speech)[400:550]
     for level in kernels.levels():
         network = kernels.at_level(level).Embedder(**arguments())
@@ -66,7 +69,6 @@ def test_the_newest_frames_count_and_every_level_finds_the_same(speech):
         assert (network.field, network.hop, network.outputs, network.bins) == (FIELD, HOP, OUTPUTS, BINS)
         assert made.shape == ((150 - FIELD) // HOP + 1, OUTPUTS)
         assert np.array_equal(made, embedding.load_embedding().process(heard)), level
-        assert np.array_equal(made[-1:], network.process(heard[-FIELD:])), level
 
 
 def test_it_says_where_it_comes_from_and_under_which_licence():

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from reference import scorer as reference
 from reference.planted import random_model
 
 FIELDS = {"word": "random", "smoothing_steps": 2, "threshold": 0.5, "refractory_ms": 1000, "end_lag_ms": 0, "word_ms": 800}
-WEIGHTS = {"of_features": 64, "of_head": 90, "of_listener": 70, "listener_least": -30}
+WEIGHTS = {"of_features": 64, "of_head": 90, "of_listener": 70, "features_least": -90, "listener_least": -30}
 
 
 def slot(frames, channels, zero=0):
@@ -98,6 +98,8 @@ def defined(model, features, embeddings, p):
     own.process(embeddings.astype(int) + 128)
     joint = model.joint
     f = sum(max(row[0] for row in scorer.slot(slot)) for slot in joint.logit_slots)
+    if f < joint.features_least:
+        return 0.0
     h = sum(own.slot(slot)[-1][0] for slot in joint.head_slots)
     bounded = min(max(p, 1 / 512), 511 / 512)
     logit = max(round(10 * math.log(bounded / (1 - bounded))), joint.listener_least)
@@ -108,27 +110,51 @@ def defined(model, features, embeddings, p):
 @given(seed=st.integers(0, 30), frames=st.integers(0, 90), p=st.floats(0, 1))
 def test_all_together_are_one_probability_by_the_definition(seed, frames, p):
     one, features, embeddings = model(seed), wandering(seed, frames), spread(seed)
-    assert Afresh(one).p(features, embeddings, p) == defined(one, features, embeddings, p)
+    assert Afresh(one).p(features, lambda: embeddings, p) == defined(one, features, embeddings, p)
+
+
+def test_heads_are_asked_only_where_features_do_not_deny():
+    """From the least logit on, and not below: then the embeddings are not even made."""
+    features, asked = wandering(4, 90), []
+
+    def embeddings():
+        asked.append(True)
+        return spread(4)
+
+    found = model(4)
+    scorer = found.scorer()
+    scorer.process(features)
+    logit = found.joint.features_logit(scorer)
+    assert Afresh(model(4, features_least=logit + 1)).p(features, embeddings, 0.9) == 0.0 and not asked
+    assert Afresh(model(4, features_least=logit)).p(features, embeddings, 0.9) > 0.0 and asked
 
 
 @pytest.mark.parametrize(
     "left_out",
-    [{"logit_slots": [2]}, {"head_slots": [2]}, {"of_features": 0}, {"of_head": 0}, {"of_listener": 0}, {"listener_least": 90}],
+    [
+        {"logit_slots": [2]},
+        {"head_slots": [2]},
+        {"of_features": 0},
+        {"of_head": 0},
+        {"of_listener": 0},
+        {"listener_least": 90},
+        {"features_least": 255},
+    ],
 )
 def test_each_part_is_heard(left_out):
     """Planted: with a network, a head or the listener left out the probability is another for most."""
     moved = 0
     for seed in range(20):
-        arguments = wandering(seed, 90), spread(seed), 0.9
+        arguments = wandering(seed, 90), partial(spread, seed), 0.9
         moved += Afresh(model(seed)).p(*arguments) != Afresh(model(seed, **left_out)).p(*arguments)
     assert moved > 10
 
 
 def test_it_starts_anew_each_time():
     look, short, long = Afresh(model(3)), wandering(1, 8), wandering(2, 90)
-    alone = look.p(short, spread(1), 0.5)
-    look.p(long, spread(2), 0.5)
-    assert look.p(short, spread(1), 0.5) == alone and look.p(short[:1], spread(1), 0.5) == 0.0
+    alone = look.p(short, lambda: spread(1), 0.5)
+    look.p(long, lambda: spread(2), 0.5)
+    assert look.p(short, lambda: spread(1), 0.5) == alone and look.p(short[:1], lambda: spread(1), 0.5) == 0.0
 
 
 def test_a_listeners_logit_is_that_of_its_probability():
@@ -169,9 +195,44 @@ def stream(seed):
     features, energies = heard(samples)
     before = 3 * FIELD // HOP  # of the stream
     padded = np.concatenate([np.zeros((before * HOP, 32), np.uint16), energies])
-    padded = padded[: len(padded) - (len(padded) - FIELD) % HOP]  # of more the embedder would leave out the first
     whole = load_embedding(most_frames=len(padded)).process(padded)
     return samples, features, dict(zip(range(-before, len(whole) - before), whole, strict=True))
+
+
+def test_embeddings_go_on_from_those_before():
+    """After a short pause the frames between are embedded, after one longer than a look hears a look's; the same comes."""
+    _, energies = heard(np.random.default_rng(3).integers(-9_000, 9_000, RATE * 6).astype(np.int16))
+    embedder = Counting(load_embedding(most_frames=HEARD))
+    history = History(embedder)
+    features, known = np.zeros((len(energies), 40), np.uint16), 0
+    for at, counted in (
+        (140, HEARD),
+        (141, HEARD),
+        (148, HEARD + 8),
+        (260, HEARD + 120),
+        (268, HEARD + 128),
+        (408, 2 * HEARD + 128),
+    ):
+        history.take(features[known:at], energies[known:at])
+        known = at
+        found = history.embeddings(at)
+        assert embedder.frames == counted, at
+        alone = History(load_embedding(most_frames=HEARD))
+        alone.take(features[:at], energies[:at])
+        assert np.array_equal(found, alone.embeddings(at)), at
+        assert history.embeddings(at) is found and not found.flags.writeable
+
+
+class Counting:
+    """An embedder that counts the frames that it is shown."""
+
+    def __init__(self, embedder):
+        self._embedder, self.frames = embedder, 0
+        self.reset = embedder.reset
+
+    def process(self, energies):
+        self.frames += len(energies)
+        return self._embedder.process(energies)
 
 
 def test_a_reset_forgets_what_was_heard():
@@ -222,7 +283,7 @@ def test_as_a_second_look_s_file_it_is_read_back(tmp_path):
     assert again.fingerprint == one.fingerprint != replace(one, joint=None).fingerprint
     assert one.fingerprint not in {model(5, **{name: value + 1}).fingerprint for name, value in WEIGHTS.items()}
     assert again.joint.as_parts()[0] == one.joint.as_parts()[0]
-    arguments = wandering(1, 90), spread(1), 0.3
+    arguments = wandering(1, 90), partial(spread, 1), 0.3
     assert Afresh(again).p(*arguments) == Afresh(one).p(*arguments)
 
 
@@ -245,6 +306,7 @@ def read(**changes):
     [
         ({"of_features": 0.5}, "joint.of_features: got 0.5, wanted a whole number from 0"),
         ({"of_head": -1}, "joint.of_head: got -1"),
+        ({"features_least": 1 << 17}, "joint.features_least: got 131072, wanted a whole number from -65536 to 65536"),
         ({"of_listener": True}, "joint.of_listener: got True"),
         ({"listener_least": -129}, "joint.listener_least: got -129, wanted a whole number from -128 to 127"),
         ({"of_head": 1 << 17}, "joint.of_head: got 131072, wanted a whole number from 0 to 65536"),

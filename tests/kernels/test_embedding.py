@@ -1,4 +1,4 @@
-"""The patch network against its definition in 64-bit integers, which frames count, saturation, and the boundary."""
+"""The patch network against its definition in 64-bit integers, however calls cut a stream, saturation, and the boundary."""
 
 from pathlib import Path
 
@@ -53,16 +53,38 @@ def energies(seed, frames, bins):
 
 
 @given(network=networks(), more=st.integers(0, 13), seed=st.integers(0, 999), offset=st.integers(-128, 127),
-       zero=st.integers(-128, 127))  # fmt: skip
-def test_it_is_its_definition(kernels, network, more, seed, offset, zero):
+       zero=st.integers(-128, 127), cuts=st.lists(st.integers(0, 15), max_size=12))  # fmt: skip
+def test_it_is_its_definition(kernels, network, more, seed, offset, zero, cuts):
+    """In one call, after a reset, and cut into calls."""
     bins, layers = network
     quantiser = QUANTISER | {"offset": offset, "zero": zero}
     embedder = kernels.Embedder(bins, quantiser, layers, most_frames=200)
     given = energies(seed, embedder.field + more, bins)
-    wanted = reference.windows(quantiser, layers, given, embedder.field, embedder.hop)
-    assert embedder.outputs == wanted.shape[1]
+    wanted = reference.run(quantiser, layers, given)
+    assert wanted.shape == (1 + more // embedder.hop, embedder.outputs)
     np.testing.assert_array_equal(embedder.process(given), wanted)
-    np.testing.assert_array_equal(embedder.process(given), wanted)  # and keeps nothing
+    embedder.process(given[: more // 2])
+    embedder.reset()
+    made, at = [], 0
+    for count in [*cuts, len(given)]:
+        made.append(embedder.process(given[at : at + count]))
+        at += count
+        known = reference.run(quantiser, layers, given[:at]) if at >= embedder.field else wanted[:0]
+        np.testing.assert_array_equal(np.concatenate(made), known)
+
+
+def test_streams_through_one_network_do_not_meet(kernels):
+    """Another stream hears what it would alone, and outlives the one that it shares its weights with."""
+    one, given, other = small(kernels), energies(1, 20, 4), energies(2, 20, 4)
+    beside = one.another()
+    told = [one.process(given[:9]), beside.process(other[:12]), one.process(given[9:]), beside.process(other[12:])]
+    del one
+    wanted = [small(kernels).process(sound) for sound in (given, other)]
+    np.testing.assert_array_equal(np.concatenate(told[::2]), wanted[0])
+    np.testing.assert_array_equal(np.concatenate(told[1::2]), wanted[1])
+    again = beside.another()
+    np.testing.assert_array_equal(again.process(given), wanted[0])
+    assert (again.most_frames, again.outputs, again.field, again.hop) == (150, 40, 8, 2)
 
 
 def test_the_network_that_ships_is_its_definition(kernels):
@@ -70,8 +92,8 @@ def test_the_network_that_ships_is_its_definition(kernels):
     embedder = kernels.Embedder(**arguments)
     assert (embedder.field, embedder.hop, embedder.outputs) == (76, 8, 96)
     given = energies(7, 86, 32) // 2 + np.arange(0, 16_000, 500, np.uint16)
-    wanted = reference.windows(arguments["quantiser"], arguments["layers"], given, 76, 8)
-    assert len(np.unique(wanted)) > 40
+    wanted = reference.run(arguments["quantiser"], arguments["layers"], given)
+    assert wanted.shape == (2, 96) and len(np.unique(wanted)) > 40
     np.testing.assert_array_equal(embedder.process(given), wanted)
 
 
@@ -87,26 +109,28 @@ def small(kernels, **options):
     return kernels.Embedder(4, QUANTISER, layers, **options)
 
 
-def test_the_newest_frames_count(kernels):
+def test_which_frames_count(kernels):
     embedder = small(kernels)
     assert (embedder.bins, embedder.field, embedder.hop, embedder.outputs) == (4, 8, 2, 40)
     given = energies(1, 13, 4)
     whole = embedder.process(given)
     assert whole.shape == (3, 40) and whole.dtype == np.int8
-    np.testing.assert_array_equal(whole, embedder.process(given[1:]))
     for step in range(3):
-        np.testing.assert_array_equal(whole[step : step + 1], embedder.process(given[1 + 2 * step : 9 + 2 * step]))
+        embedder.reset()
+        np.testing.assert_array_equal(whole[step : step + 1], embedder.process(given[2 * step : 8 + 2 * step]))
     later = given.copy()
-    later[-1] = 45_000 - later[-1]
+    later[11] = 45_000 - later[11]
+    embedder.reset()
     changed = embedder.process(later)
     np.testing.assert_array_equal(changed[:2], whole[:2])
     assert (changed[2] != whole[2]).any()
 
 
-def test_the_last_of_fewer_frames_is_not_seen(kernels):
-    """What a longer call left in the patches adds nothing to a shorter one."""
+def test_a_reset_forgets_all(kernels):
+    """What a longer call left in the patches, and in the rows that are kept, adds nothing."""
     embedder = small(kernels)
-    embedder.process(np.full((150, 4), 65535, np.uint16))
+    embedder.process(np.full((149, 4), 65535, np.uint16))
+    embedder.reset()
     given = energies(2, 8, 4)
     np.testing.assert_array_equal(embedder.process(given), small(kernels).process(given))
 
@@ -115,16 +139,17 @@ def test_out_is_written_and_returned(kernels):
     embedder, given = small(kernels), energies(3, 11, 4)
     out = np.zeros((2, 40), np.int8)
     assert embedder.process(given, out) is out
-    np.testing.assert_array_equal(out, embedder.process(given))
+    np.testing.assert_array_equal(out, small(kernels).process(given))
 
 
 def test_how_many_frames_a_call_may_bring(kernels):
     assert small(kernels).most_frames == 150
-    embedder = small(kernels, most_frames=9)
-    assert embedder.process(energies(4, 9, 4)).shape == (1, 40)
-    for frames in (0, 7, 10):
-        with pytest.raises(ValueError, match=f"energies: got {frames} frames, wanted 8 to 9"):
-            embedder.process(energies(4, frames, 4))
+    embedder = small(kernels, most_frames=5)
+    assert [len(embedder.process(energies(4, frames, 4))) for frames in (5, 0, 3, 1, 5)] == [0, 0, 1, 0, 3]
+    with pytest.raises(ValueError, match="energies: got 6 frames, wanted at most 5"):
+        embedder.process(energies(4, 6, 4))
+    assert len(embedder.process(energies(4, 1, 4))) == 0, "and nothing of it was taken"
+    assert len(embedder.process(energies(4, 1, 4))) == 1
 
 
 def one(weights=None, **fields):
@@ -179,7 +204,7 @@ def test_the_widest_values_reach_the_bound_and_no_further(kernels):
         kernels.Embedder(1, QUANTISER, [first, one(weights, bias=bias, shift=shift)])
     layers = [first, one(weights, bias=bias - 2, shift=shift)]
     given = np.zeros((7, 1), np.uint16)
-    wanted = reference.windows(QUANTISER, layers, given, 7, 1)
+    wanted = reference.run(QUANTISER, layers, given)
     np.testing.assert_array_equal(kernels.Embedder(1, QUANTISER, layers).process(given), wanted)
     with pytest.raises(ValueError, match=r"layers\[1\].weights: an accumulator could reach 2147483648, wanted less than 2\^31"):
         kernels.Embedder(1, QUANTISER, [first, one(weights, bias=-bias - 1)])
@@ -266,7 +291,7 @@ def test_a_network_too_large_is_refused(kernels):
         (np.zeros((8, 4), np.int16), TypeError, "energies: got dtype int16, wanted uint16"),
         (np.zeros((8, 5), np.uint16), ValueError, "energies: got shape"),
         (np.zeros((8, 8), np.uint16)[:, ::2], ValueError, "strided"),
-        (np.zeros((7, 4), np.uint16), ValueError, "energies: got 7 frames, wanted 8 to 150"),
+        (np.zeros((151, 4), np.uint16), ValueError, "energies: got 151 frames, wanted at most 150"),
     ],
 )
 def test_what_are_no_energies_is_refused(kernels, energies, error, words):

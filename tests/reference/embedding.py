@@ -47,9 +47,3 @@ def run(quantiser, layers, energies):
         else:
             x, zero = conv(layer, x, zero), layer["zero"]
     return x[:, 0].astype(np.int8)
-
-
-def windows(quantiser, layers, energies, field, hop):
-    """(steps, outputs): each of a window of its own, the last one up to the newest frame."""
-    ends = range(len(energies), field - 1, -hop)
-    return np.concatenate([run(quantiser, layers, energies[end - field : end]) for end in reversed(ends)])

@@ -1,4 +1,4 @@
-"""The check of a network over patches of energies, and its constants laid out for the inner loops.
+"""The check of a network over a stream of energies, and its constants laid out for the inner loops.
 
 Its layers run one after the other, over (rows, columns, channels): rows are time, columns bins. A convolution leaves as many
 columns as it finds and `rows - 1` rows less; a pool divides both. So how many frames one output needs (the field), and how many
@@ -32,6 +32,10 @@ FARTHEST = 255  # a value from its zero point
 CONV, POOL = 0, 1
 QUANTISER = {"multiplier": (1, (1 << 31) - 1), "shift": (1, 47), "offset": (-128, 127), "zero": (-128, 127)}
 CONSTANTS = ("kind", "weights", "bias", "multiplier", "shift", "zero", "floor", "leak")
+
+
+class Checked(dict):
+    """What `check` made of a network; it stands for the layers where another stream goes through the same ones."""
 
 
 def quantiser(given: Any) -> dict[str, int]:
@@ -86,16 +90,23 @@ def spans(layers: list[dict[str, Any]]) -> tuple[int, int]:
 
 
 def room(layers: list[dict[str, Any]], bins: int, frames: int) -> int:
-    """Values of the largest patch, with its two margins: what lies before the first layer or after any."""
-    largest, rows = frames * (bins + 2), frames
+    """Values of the largest patch, with its two margins: what any layer finds, behind the rows that it kept, or leaves.
+
+    A layer never keeps as many rows as its kernel or pool has.
+    """
+    largest, rows, length = 0, frames, bins + 2
     for layer in layers:
+        rows += layer["rows"] - 1
+        largest = max(largest, rows * length)
         rows = rows // layer["rows"] if layer["kind"] == POOL else rows - layer["rows"] + 1
-        largest = max(largest, rows * (layer["narrow"] + 2) * layer["outputs"])
-    return largest
+        length = (layer["narrow"] + 2) * layer["outputs"]
+    return max(largest, rows * length)
 
 
-def check(bins: Any, given: Any, layers: Any, most_frames: Any) -> dict[str, Any]:
+def check(bins: Any, given: Any, layers: Any, most_frames: Any) -> Checked:
     """The whole network, checked; TypeError or ValueError that names the field, what came and what was wanted."""
+    if isinstance(layers, Checked):
+        return layers
     bins = _boundary.count("bins", bins, 1, MAX_BINS)
     scaling = quantiser(given)
     if not isinstance(layers, list | tuple):
@@ -122,9 +133,8 @@ def check(bins: Any, given: Any, layers: Any, most_frames: Any) -> dict[str, Any
     field, hop = spans(laid)
     if field > MAX_FRAMES:
         raise ValueError(f"layers: an output needs {field} frames, wanted at most {MAX_FRAMES}")
-    most = _boundary.count("most_frames", most_frames, field, MAX_FRAMES)
+    most = _boundary.count("most_frames", most_frames, 1, MAX_FRAMES)
     size = room(laid, bins, most)
     if size > MAX_PATCH:
         raise ValueError(f"most_frames: {most} need {size} values between two layers, wanted at most {MAX_PATCH}")
-    return {"bins": bins, "quantiser": scaling, "layers": laid, "field": field, "hop": hop, "outputs": channels,
-            "most_frames": most, "room": size}  # fmt: skip
+    return Checked(bins=bins, quantiser=scaling, layers=laid, field=field, hop=hop, outputs=channels, most_frames=most, room=size)

@@ -1,5 +1,5 @@
 # distutils: language = c
-"""Int8 two-dimensional convolutional network over a patch of log energies: what was said, as a vector every `hop` frames.
+"""Int8 two-dimensional convolutional network over a stream of log energies: what was said, as a vector every `hop` frames.
 
 It is made for the network of Lin, Kilgour, Roblek and Sharifi, "Training keyword spotters with limited and synthesized speech
 data", ICASSP 2020 (Google's speech_embedding): 20 convolutions of 3x3, 1x3 and 3x1 values, pools of the largest between them.
@@ -14,8 +14,9 @@ Each layer, the arithmetic the scorer's (Jacob et al., 2018), x the input and X 
             y = min(max(max(r, floor) + Y, -128), 127)                  Y the output's zero point
     pool    y[i, j, c] = max of x[R i .. R i + R - 1, K j .. K j + K - 1, c]
 A column before the first and after the last holds X, so that it adds nothing; time has no such margin, each output is made of
-frames that came. One output needs `field` frames, 76 for that network: 42 million multiply-adds, and 6 million for each further
-output, `hop` frames later, as all windows share what they can.
+frames that came. One output needs `field` frames, 76 for that network: 42 million multiply-adds. Each further one, `hop` frames
+later, needs 6 million: every layer keeps the rows that its next output needs too, rows - 1 of a convolution and those of a pool
+that is not full, 27 KB in all.
 
 Formats. Patches hold x - X as int16, within +-255, as (row, column with a margin on both sides, channel): one row of a kernel is
 one piece of memory. Weights are widened to int16 and laid out so that 32 outputs lie side by side (`products.pxd`). The int32
@@ -52,6 +53,8 @@ cdef struct Layer:
     int channels
     int outputs
     int length              # values of one row of the kernel, even
+    int held                # rows of the input that are kept from call to call
+    int16_t *keeps
     int32_t leak
     int32_t low
     int32_t high
@@ -129,12 +132,13 @@ cdef inline void margins(int16_t *x, int rows, int columns, int channels) noexce
 
 
 cdef class Embedder:
-    """Embeddings of a patch of log energies: uint16 in, int8 vectors out, the same on every machine.
+    """Embeddings of a stream of log energies: uint16 in, int8 vectors out, the same on every machine.
 
     bins: energies a frame. quantiser: mapping of multiplier, shift, offset and zero. layers: list of mappings, of kind 'pool'
     with rows, columns; or of kind 'conv' with weights int8 (outputs, rows, columns, channels), 1 to 7 rows, 1 or 3 columns; bias,
     multiplier int32 (outputs,); shift int8 (outputs,); zero, of its output; floor, -255 to 0; leak, 0 to 1024. One column must be
-    left after the last one. most_frames: how many frames a call may bring; the memory for so many is taken here.
+    left after the last one. most_frames: how many frames a call may bring; the memory for so many is taken here. Output n is of
+    frames n * hop to n * hop + field - 1, however calls cut the stream.
     Errors: TypeError and ValueError that name the field, what came and what was wanted.
     """
 
@@ -152,10 +156,11 @@ cdef class Embedder:
     cdef int offset
     cdef int zero
     cdef int last_zero
-    cdef list kept              # arrays that the layers point into
+    cdef int taken              # frames, less hop for each output that was made
+    cdef object checked         # holds the arrays that the layers point into
 
     def __cinit__(self, bins, quantiser, layers, *, most_frames=150):
-        made = _patch_network.check(bins, quantiser, layers, most_frames)
+        made = self.checked = _patch_network.check(bins, quantiser, layers, most_frames)
         self.bins, self.field, self.hop = made["bins"], made["field"], made["hop"]
         self.outputs, self.most_frames = made["outputs"], made["most_frames"]
         scaling, laid = made["quantiser"], made["layers"]
@@ -168,28 +173,32 @@ cdef class Embedder:
         self.there = <int16_t *> calloc(made["room"] + _network.BLOCK, sizeof(int16_t))
         if not (self.layers and self.here and self.there):
             raise MemoryError("embedding: no memory for its network")
-        self.kept = []
         for index, layer in enumerate(laid):
             self.lay(&self.layers[<int> index], layer)
 
     def __dealloc__(self):
+        cdef int i
+        if self.layers:
+            for i in range(self.layer_count):
+                free(self.layers[i].keeps)
         free(self.layers)
         free(self.here)
         free(self.there)
 
     cdef const int32_t *int32s(self, array) except? NULL:
         cdef const int32_t[::1] view = array
-        self.kept.append(array)
         return &view[0]
 
     cdef int lay(self, Layer *l, dict layer) except -1:
         cdef const int16_t[::1] weights
         l.kind, l.rows, l.columns = layer["kind"], layer["rows"], layer["columns"]
         l.wide, l.narrow, l.channels, l.outputs = layer["wide"], layer["narrow"], layer["channels"], layer["outputs"]
+        l.keeps = <int16_t *> calloc(l.rows * (l.wide + 2) * l.channels, sizeof(int16_t))
+        if not l.keeps:
+            raise MemoryError("embedding: no memory for its network")
         if l.kind == POOL:
             return 0
         weights = layer["weights"].reshape(-1)
-        self.kept.append(layer["weights"])
         l.weights, l.length = &weights[0], 2 * layer["weights"].shape[2]
         l.leak, l.low, l.high = layer["leak"], layer["low"], layer["high"]
         l.bias, l.multiplier, l.scale = (self.int32s(layer["bias"]), self.int32s(layer["multiplier"]),
@@ -197,54 +206,78 @@ cdef class Embedder:
         l.half, l.right = self.int32s(layer["half"]), self.int32s(layer["right"])
         return 0
 
-    def process(self, energies, out=None):
-        """Embeddings of the newest frames: int8 (steps, outputs), steps = 1 + (frames - field) // hop, oldest first.
+    def another(self):
+        """An Embedder for another stream, which shares this one's network and has heard nothing."""
+        return Embedder(self.bins, None, self.checked)
 
-        energies: uint16 (frames, bins), `field` to `most_frames` frames; the oldest (frames - field) % hop of them are left out.
-        out: None or int8 (steps, outputs), written and returned. Nothing is kept from call to call.
-        TypeError, ValueError: anything else, named.
+    def reset(self):
+        """Back to the state of a new object: the next frame is the first of a stream."""
+        cdef int i
+        self.taken = 0
+        for i in range(self.layer_count):
+            self.layers[i].held = 0
+
+    def process(self, energies, out=None):
+        """The embeddings that a stream's next frames complete: int8 (steps, outputs), oldest first.
+
+        energies: uint16 (frames, bins), none to `most_frames` frames. out: None or int8 (steps, outputs), written and returned;
+        steps is (before + frames - field) // hop + 1 less those that came before, where so much has come.
+        TypeError, ValueError: anything else, named; nothing is taken then.
         """
         cdef cnp.ndarray given = matrix("energies", energies, cnp.NPY_UINT16, ANY, self.bins)
         cdef Py_ssize_t frames = cnp.PyArray_DIM(given, 0)
-        if not self.field <= frames <= self.most_frames:
-            raise ValueError(f"energies: got {frames} frames, wanted {self.field} to {self.most_frames}")
-        cdef int steps = 1 + (frames - self.field) // self.hop, oldest = (frames - self.field) % self.hop
+        if frames > self.most_frames:
+            raise ValueError(f"energies: got {frames} frames, wanted at most {self.most_frames}")
+        cdef int taken = self.taken + <int> frames
+        cdef int steps = 1 + (taken - self.field) // self.hop if taken >= self.field else 0
         cdef cnp.ndarray made = new_matrix(cnp.NPY_INT8, steps, self.outputs) if out is None else matrix(
             "out", out, cnp.NPY_INT8, steps, self.outputs, writable=True)
         apart("out", made, given)
         cdef const uint16_t *source = <const uint16_t *> cnp.PyArray_DATA(given)
         cdef int8_t *vectors = <int8_t *> cnp.PyArray_DATA(made)
+        self.taken = taken - steps * self.hop
         with nogil:
-            self.run(source + oldest * self.bins, <int> frames - oldest, steps, vectors)
+            self.run(source, <int> frames, vectors)
         return made
 
-    cdef void take(self, const uint16_t *energies, int frames) noexcept nogil:
-        """The frames through the input quantiser into `here`."""
+    cdef void take(self, const uint16_t *energies, int frames, int16_t *x) noexcept nogil:
+        """The frames through the input quantiser to `x`, rows of the first layer's input."""
         cdef uint64_t multiplier = self.multiplier, half = <uint64_t> 1 << (self.shift - 1)
         cdef int64_t q, top = 127 - self.offset
         cdef int shift = self.shift, more = self.offset - self.zero, bins = self.bins, i, j
-        cdef int16_t *x
+        margins(x, frames, bins, 1)
         for i in range(frames):
-            x = self.here + i * (bins + 2) + 1
+            x += 1
             for j in range(bins):
                 q = <int64_t> ((energies[i * bins + j] * multiplier + half) >> shift)
                 x[j] = <int16_t> ((q if q < top else top) + more)
-        margins(self.here, frames, bins, 1)
+            x += bins + 1
 
-    cdef void run(self, const uint16_t *energies, int frames, int steps, int8_t *vectors) noexcept nogil:
-        cdef const Layer *layer
-        cdef int rows = frames, i, c
-        self.take(energies, frames)
-        for i in range(self.layer_count):
-            layer = &self.layers[i]
+    cdef void run(self, const uint16_t *energies, int frames, int8_t *vectors) noexcept nogil:
+        """The frames through all layers. Each finds its input in `here`, behind the rows that it kept."""
+        cdef Layer *layer = &self.layers[0]
+        cdef int rows = frames, made, index, i, c, length
+        cdef int16_t *out
+        self.take(energies, frames, self.here + layer.held * (self.bins + 2))
+        for index in range(self.layer_count):
+            layer = &self.layers[index]
+            length = (layer.wide + 2) * layer.channels
+            memcpy(self.here, layer.keeps, layer.held * length * sizeof(int16_t))
+            rows += layer.held
+            made = rows // layer.rows if layer.kind == POOL else max(0, rows - layer.rows + 1)
+            out = self.there
+            if index + 1 < self.layer_count:
+                out += self.layers[index + 1].held * (layer.narrow + 2) * layer.outputs
             if layer.kind == POOL:
-                rows //= layer.rows
-                pool(layer, self.here, rows, self.there)
+                pool(layer, self.here, made, out)
+                layer.held = rows - made * layer.rows
             else:
-                rows -= layer.rows - 1
-                conv(layer, self.here, rows, self.there)
-            margins(self.there, rows, layer.narrow, layer.outputs)
+                conv(layer, self.here, made, out)
+                layer.held = rows - made
+            memcpy(layer.keeps, self.here + (rows - layer.held) * length, layer.held * length * sizeof(int16_t))
+            margins(out, made, layer.narrow, layer.outputs)
+            rows = made
             self.here, self.there = self.there, self.here
-        for i in range(steps):
+        for i in range(rows):
             for c in range(self.outputs):  # the middle one of three columns
                 vectors[i * self.outputs + c] = <int8_t> (self.here[(3 * i + 1) * self.outputs + c] + self.last_zero)

@@ -215,3 +215,4 @@ def test_a_joint_look_says_what_each_of_its_networks_says_alone():
     weights = joint.of_features * 2, joint.of_head * 2, joint.of_listener
     shares = 128 * export._OF_FEATURES, 128, 128 * export._OF_LISTENER
     assert weights == pytest.approx(shares, abs=1), "means, and the listener's share"
+    assert joint.features_least == 2 * export._FEATURES_LEAST / LOGIT_STEP, "of the sum of both"
