@@ -1,5 +1,5 @@
 # make demo   replay the recorded room that ships, and show what was heard
-# make test   run the tests, every kernel at every instruction level this machine has
+# make test   run the tests, every kernel at every instruction level this machine has, on up to four processors
 # make bench  measure the speed against other packages, in one run, and print the table
 # Each sets up what it needs first: system packages, a virtual environment in .venv, the compiled package.
 
@@ -14,7 +14,7 @@ demo: $(VENV)/ready-demo
 	$(RUN)/farfield hil demo --picture demo.png
 
 test: $(VENV)/ready-test
-	$(RUN)/python -m pytest
+	$(RUN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 bench: $(VENV)/ready-bench
 	$(RUN)/python -m pytest benchmarks

@@ -17,6 +17,18 @@ settings.register_profile("random", settings.get_profile("suite"), derandomize=F
 settings.load_profile(os.environ.get("FARFIELD_HYPOTHESIS", "suite"))
 
 
+# What goes by the clock: it stays on one processor, and leaves the other to the rest.
+BY_THE_CLOCK = ("hil", "dsp/capture", "dsp/test_alsa", "dsp/test_board", "dsp/test_ticks", "dsp/test_realtime")
+
+
+def pytest_collection_modifyitems(config, items):
+    """On several processors a file's tests stay together, for they share what is slow to make."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            file = item.path.relative_to(Path(__file__).parent).as_posix()
+            item.add_marker(pytest.mark.xdist_group("clock" if file.startswith(BY_THE_CLOCK) else file))
+
+
 @pytest.fixture(scope="session", params=farfield_kernels.levels())
 def kernels(request):
     """The kernel classes at one instruction level; a test that takes it runs at every level that can run here."""
