@@ -45,6 +45,10 @@ class History:
         self._features.reset()
         self._energies.reset()
         self._known.clear()
+        self._shown.flags.writeable = True
+        self._shown.fill(0)  # in place, for whoever looked may hold it still
+        if self._embedder is not None:
+            self._embedder.reset()
 
     def take(self, features: NDArray[np.uint16], energies: NDArray[np.uint16]) -> None:
         """What a call made of a signal's next samples, as of `heard`."""

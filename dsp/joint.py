@@ -47,7 +47,7 @@ class Joint:
     sums over both kinds of slots and l the listener's logit, but at least listener_least, all in steps of LOGIT_STEP, what is
     looked up in the table that is the features network's last layer is
     (of_features * f + of_head * h + of_listener * l) >> 8, held within int8. Where f is below features_least the probability
-    is 0 and no head is asked: embeddings cost far more than features, and no word is so unlike one there.
+    is 0 and no head is asked: embeddings cost far more than features.
     """
 
     logit_slots: Sequence[int]

@@ -19,7 +19,7 @@ from farfield.training.segments import FEATURE_UNIT, INPUT_UNIT
 _OF_FEATURES = 0.8  # of a look's logit, against a head's
 _OF_LISTENER = 1.0  # of its logit, against a head's
 _LISTENER_LEAST = -1.0  # of its logit that counts: what it has not learnt, others may know
-_FEATURES_LEAST = -4.0  # of a look's logit: below it no head is asked
+_FEATURES_LEAST = -4.0  # of a look's logit: below it no head is asked; words that were measured lay above
 # What their sum is divided by, and then lowered by, so that 8 bits hold all of it and resolve what lies around thresholds.
 _SPREAD, _LOWER = 2.0, 2.0
 

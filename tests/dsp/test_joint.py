@@ -240,8 +240,10 @@ def test_a_reset_forgets_what_was_heard():
     one, other = (heard(random.integers(-9_000, 9_000, RATE * 2).astype(np.int16)) for _ in range(2))
     used, fresh = History(load_embedding(most_frames=HEARD)), History(load_embedding(most_frames=HEARD))
     used.take(*one)
-    used.embeddings(198)
+    shown = used.embeddings(198)
+    assert shown.any()
     used.reset()
+    assert not shown.any(), "nor is it left where it was shown"
     for history in (used, fresh):
         history.take(*other)
     assert np.array_equal(used.embeddings(100), fresh.embeddings(100))

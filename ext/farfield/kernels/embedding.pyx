@@ -16,7 +16,7 @@ Each layer, the arithmetic the scorer's (Jacob et al., 2018), x the input and X 
 A column before the first and after the last holds X, so that it adds nothing; time has no such margin, each output is made of
 frames that came. One output needs `field` frames, 76 for that network: 42 million multiply-adds. Each further one, `hop` frames
 later, needs 6 million: every layer keeps the rows that its next output needs too, rows - 1 of a convolution and those of a pool
-that is not full, 27 KB in all.
+that is not full, 28 KB at most.
 
 Formats. Patches hold x - X as int16, within +-255, as (row, column with a margin on both sides, channel): one row of a kernel is
 one piece of memory. Weights are widened to int16 and laid out so that 32 outputs lie side by side (`products.pxd`). The int32
@@ -146,6 +146,7 @@ cdef class Embedder:
     cdef int layer_count
     cdef int16_t *here          # two patches, which take turns
     cdef int16_t *there
+    cdef Py_ssize_t room        # values that each of them holds
     cdef readonly int bins
     cdef readonly int field     # fewest frames
     cdef readonly int hop       # frames between two outputs
@@ -169,8 +170,9 @@ cdef class Embedder:
         self.offset, self.zero, self.last_zero = scaling["offset"], scaling["zero"], laid[self.layer_count - 1]["zero"]
         self.layers = <Layer *> calloc(self.layer_count, sizeof(Layer))
         # An odd row of a kernel reads one value past the patch, against a weight that is 0.
-        self.here = <int16_t *> calloc(made["room"] + _network.BLOCK, sizeof(int16_t))
-        self.there = <int16_t *> calloc(made["room"] + _network.BLOCK, sizeof(int16_t))
+        self.room = made["room"] + _network.BLOCK
+        self.here = <int16_t *> calloc(self.room, sizeof(int16_t))
+        self.there = <int16_t *> calloc(self.room, sizeof(int16_t))
         if not (self.layers and self.here and self.there):
             raise MemoryError("embedding: no memory for its network")
         for index, layer in enumerate(laid):
@@ -211,11 +213,16 @@ cdef class Embedder:
         return Embedder(self.bins, None, self.checked)
 
     def reset(self):
-        """Back to the state of a new object: the next frame is the first of a stream."""
+        """Back to the state of a new object: the next frame is the first of a stream, and nothing of those before is in memory."""
         cdef int i
+        cdef Layer *layer
         self.taken = 0
+        memset(self.here, 0, self.room * sizeof(int16_t))
+        memset(self.there, 0, self.room * sizeof(int16_t))
         for i in range(self.layer_count):
-            self.layers[i].held = 0
+            layer = &self.layers[i]
+            layer.held = 0
+            memset(layer.keeps, 0, layer.rows * (layer.wide + 2) * layer.channels * sizeof(int16_t))
 
     def process(self, energies, out=None):
         """The embeddings that a stream's next frames complete: int8 (steps, outputs), oldest first.
