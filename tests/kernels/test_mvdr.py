@@ -138,6 +138,43 @@ def test_a_newcomer_is_found_and_heard(kernels, azimuth):
     assert si_sdr_db(beam, plane_wave_at_centre(target, azimuth)[10 * RATE + 4_800 : -DELAY]) > 8
 
 
+def syllables(rng, frames):
+    """White noise four times a second, each as loud as it happens to be within 20 dB."""
+    level = 10 ** (rng.uniform(-20, 0, frames // 4_000 + 1) / 20)
+    swell = np.abs(np.sin(np.pi * np.arange(frames) / 4_000))
+    return 0.1 * rng.standard_normal(frames) * np.repeat(level, 4_000)[:frames] * swell
+
+
+@at_one_level
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_known_voice_is_nobody_new_however_loud_it_gets(kernels, seed):
+    """In its loudest syllables it fits its own direction alone, and is far above its mean; another voice is new at once."""
+    rng = np.random.default_rng(seed)
+    frames, begins = 13 * RATE, 12 * RATE
+    known, other = rng.uniform(0, 360), rng.uniform(60, 300)
+    late = syllables(rng, frames) * (np.arange(frames) >= begins)
+    waves = plane_wave(syllables(rng, frames), POSITIONS, known) + plane_wave(late, POSITIONS, known + other)
+    x = (waves + 0.001 * rng.standard_normal((frames, len(POSITIONS)))).astype(np.float32)
+    mvdr = made(kernels, EVERYWHERE)
+    mvdr.process(x[: 8 * RATE])
+    before = []
+    for at in range(8 * RATE, begins, 1_600):
+        mvdr.process(x[at : at + 1_600])
+        before.append(mvdr.present)
+    assert np.mean(before) <= 0.1
+    mvdr.process(x[begins : begins + 8_000])
+    assert mvdr.present
+    assert abs((EVERYWHERE[mvdr.look] - known - other + 180) % 360 - 180) <= 15
+
+
+def test_what_is_learnt_serves_soon(kernels):
+    """A second after the noise began the beam cancels some of it, although a filter is deferred by a second later on."""
+    x, _ = scene(1.2, [70.0], [0])
+    fixed = kernels.Beamformer(CIRCLE.superdirective([190.0])).process(x)
+    last = slice(RATE, None)
+    assert power_db(made(kernels, [190.0]).process(x)[last]) < power_db(fixed[last]) - 3
+
+
 @at_one_level
 def test_who_stays_is_noise_in_the_end(kernels):
     x, (_, _) = scene(15, [70.0, 190.0], [0, 4])

@@ -8,8 +8,9 @@ from reference.once import once
 FIRST, STOP, STEP = 10, 202, 2  # bins that are searched
 START, WARM = 8, 192  # hops
 RAMP, LEAST = (0.2, 0.35), 0.1
-SMOOTHING, LOUDEST, PRESENT, LINGER, PATIENCE = 0.96, 30.0, 0.26, 20, 250
-NEAR, KNOWN, SURE = 0.5, 0.5, 0.05
+SOON, LONG, USUAL, LOUDEST = 10, 100, 1 / 64, 30.0
+COMES, STAYS, LINGER, PATIENCE = 0.08, 0.02, 40, 250
+NEAR, SURE = 0.5, 0.05
 FLOOR_DB, SILENT, JUMP = -12.0, 1e-9, 4.0
 
 
@@ -27,7 +28,7 @@ class MVDR:
         few = self.d[:, self.search]
         alike = np.abs(np.einsum("gkm,hkm->ghk", few.conj(), few)) / self.m
         self.near = alike.mean(axis=2) > NEAR
-        self.num, self.den = np.zeros(self.directions), 0.0
+        self.num, self.den, self.usual, self.over = np.zeros(self.directions), 0.0, np.zeros(self.directions), SOON
         self.look = self.linger = self.age = self.hops = 0
         self.present = self.directions == 1
         self.refresh()
@@ -46,8 +47,13 @@ class MVDR:
         shrink = np.sqrt(np.minimum(1, most / (np.sum(np.abs(across) ** 2, axis=1) + 1e-30)))
         self.w = along + shrink[:, None] * across
 
+    def due(self):
+        """Hops between what is kept: of three lengths the longest of which 16 have been, or the shortest."""
+        lengths = [max(1, self.period // by) for by in (1, 2, 4)]
+        return next((length for length in lengths if 16 * length <= self.hops), lengths[-1])
+
     def hop(self, x):
-        if self.hops >= START and (self.hops - START) % self.period == 0:
+        if self.hops >= START and (self.hops - START) % self.due() == 0:
             self.ring = [*self.ring[1:], self.P]
             self.refresh()
             self.aim()
@@ -68,14 +74,19 @@ class MVDR:
     def find(self, z, xQx):
         few = self.search
         rho = np.abs(np.einsum("gkm,km->gk", self.d[:, few].conj(), z[few])) ** 2 / (self.dQd[:, few] * xQx[few])
-        q = np.clip(xQx[few] / self.m - KNOWN, 0, LOUDEST)
         if np.mean(xQx[few]) < SILENT:
             return
-        self.num = SMOOTHING * self.num + (1 - SMOOTHING) * np.mean(rho * q, axis=1)
-        self.den = SMOOTHING * self.den + (1 - SMOOTHING) * np.mean(q)
-        best = int(np.argmax(self.num))
+        exceeds = np.sum(np.abs(z[few]) ** 2, axis=1) / np.einsum("kmm->k", self.Q[few]).real
+        q = np.clip(exceeds - 1, 0, LOUDEST)
+        self.over = min(self.over + 1, LONG) if self.present else SOON
+        self.num = self.num + (np.mean(rho * q, axis=1) - self.num) / self.over
+        self.den = self.den + (np.mean(q) - self.den) / self.over
+        found = self.num / (self.den + SURE)
+        if not self.present or self.age > PATIENCE:
+            self.usual = self.usual + max(USUAL, 1 / (self.hops + 1)) * (found - self.usual)
+        best = int(np.argmax(found - self.usual))
         before = self.look
-        if self.hops >= WARM and self.num[best] > PRESENT * (self.den + SURE):
+        if self.hops >= WARM and found[best] - self.usual[best] > (STAYS if self.present else COMES):
             self.linger, self.present = LINGER, True
         elif self.linger > 0:
             self.linger -= 1

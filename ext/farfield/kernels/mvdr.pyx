@@ -1,7 +1,8 @@
 """Adaptive beam: minimum variance, distortionless, from noise learnt before the word began (frames of 512 samples, hop 256).
 
 In every bin, with x the microphones' spectra, d a steering vector, P the inverse of the noise's covariance R, and Q what P was
-`deferral_hops` ago, so that the filter that cancels is the one learnt before the talker began:
+`deferral_hops` ago, so that the filter that cancels is the one learnt before the talker began (a quarter and half of that at
+first, growing with what was heard, for a beam that knows nothing yet gains by whatever it has learnt):
 
     w = Q d / (d^H Q d)            y = w^H x            rho = |d^H Q x|^2 / (d^H Q d  x^H Q x)
 
@@ -17,10 +18,12 @@ whole, which keeps P well conditioned in single precision. R starts as `coherenc
 across d is shrunk where the white noise gain would be below -12 dB (Cox's scaled projection), which keeps w^H d = 1.
 
 One direction: it is the target's, and the gate is always at work. Several: the target is a newcomer, somewhere. For each of them
-rho is averaged over every second bin from 312 to 6,282 Hz and some 0.4 s, bins weighted by how far they exceed the noise (at most
-30 times; what noise that is known makes does not count). The best one is looked at; where its average exceeds 0.26 (noise that is known gives 1 / M and a little), there is
-somebody (`present`), and the gate is at work. After 4 s of presence from the same direction he is noise like any other, so
-that a device that was switched on is learnt.
+rho is averaged over every second bin from 312 to 6,282 Hz, bins weighted by how far |Q x|^2 exceeds its mean in known noise, the
+trace of Q (at most 30 times): there a known source weighs little however loud it gets. A direction is judged by how far its average
+exceeds what is usual there while nobody is: a single source makes rho larger where it is, known or not. The best one is looked
+at; where it exceeds the usual by 0.08, there is somebody (`present`), as long as by 0.02, and the gate is at work. The average is
+over some 0.16 s while nobody is there, to find him soon, and grows to 1.6 s with him, to be sure where. After 4 s of presence from
+the same direction he is noise like any other, and usual, so that a device that was switched on is learnt.
 
 Sound below -90 dB of full scale a bin teaches nothing. Delay: two hops, 512 samples.
 Cost a hop, M microphones, D directions: M + 1 FFTs; 257 (20 M^2 + 24 M) operations for P and Q, 96 (8 M + 5) D for the search,
@@ -53,14 +56,16 @@ cdef enum:
     EVERY = 2
     START = 8       # hops over which the noise's level is taken before it is learnt
     WARM = 192      # hops before somebody can be new
-    LINGER = 20     # hops for which a newcomer is thought to be there still
+    LINGER = 40     # hops for which a newcomer is thought to be there still
     PATIENCE = 250  # hops of presence after which he is noise
 
-cdef float SMOOTHING = 0.96
+cdef float SOON = 10       # hops that an average is over while nobody is there
+cdef float LONG = 100      # and at most, with somebody
+cdef float USUAL = 0.015625  # step of what is usual, a hop
 cdef float LOUDEST = 30
-cdef float KNOWN = 0.5     # of the noise's level, that of one wave which is known by now, or less
 cdef float SURE = 0.05
-cdef float PRESENT = 0.26
+cdef float COMES = 0.08
+cdef float STAYS = 0.02
 cdef float OPEN = 0.2
 cdef float SHUT = 0.35
 cdef float LEAST = 0.1      # of a gate that is open at all: rounding would outweigh smaller steps
@@ -101,14 +106,16 @@ cdef class MVDR:
     cdef readonly int look   # number of the direction that is looked at
     cdef bint gated
     cdef int somebody, linger, age, hops, filled, period, slots, newest
-    cdef float step, load, density
+    cdef float step, load, density, over
     cdef Plan *plan
     cdef float *memory    # of all that follow
     cdef float *steering  # [direction][microphone][re, im][STRIDE]
     cdef float *few       # [direction][microphone][re, im][SEARCHED]
     cdef float *inverse   # [direction][SEARCHED]: 1 / d^H Q d
     cdef float *near      # [direction][direction]: 1 where a talker may seem to move from one to the other
+    cdef float *trace     # [SEARCHED]: of Q
     cdef float *mean      # [direction]: rho, averaged, times density
+    cdef float *usual     # [direction]: rho, averaged, while nobody is there
     cdef float *start     # [entry][re, im][STRIDE], as the next two
     cdef float *p
     cdef float *kept      # [slot] of them, a ring
@@ -165,8 +172,10 @@ cdef class MVDR:
         self.few = self.steering + g * 2 * n * STRIDE
         self.inverse = self.few + g * 2 * n * SEARCHED
         self.near = self.inverse + g * SEARCHED
-        self.mean = self.near + (g * g + 15) // 16 * 16
-        self.start = self.mean + (g + 15) // 16 * 16
+        self.trace = self.near + (g * g + 15) // 16 * 16
+        self.mean = self.trace + SEARCHED
+        self.usual = self.mean + (g + 15) // 16 * 16
+        self.start = self.usual + (g + 15) // 16 * 16
         self.p = self.start + size
         self.kept = self.p + size
         self.power = self.kept + self.slots * size
@@ -228,10 +237,12 @@ cdef class MVDR:
         memset(self.ready, 0, HOP * sizeof(float))
         memset(self.power, 0, STRIDE * sizeof(float))
         memset(self.mean, 0, self.directions * sizeof(float))
+        memset(self.usual, 0, self.directions * sizeof(float))
         memcpy(self.p, self.start, size * sizeof(float))
         for s in range(self.slots):
             memcpy(self.kept + s * size, self.start, size * sizeof(float))
         self.density = 0
+        self.over = SOON
         self.filled = self.hops = self.look = self.linger = self.age = self.newest = 0
         self.somebody = self.directions == 1
         self.refresh()
@@ -274,6 +285,14 @@ cdef class MVDR:
         """Q: the oldest that is kept."""
         return self.kept + (self.newest + 1) % self.slots * 2 * entries(self.microphones) * STRIDE
 
+    cdef inline int due(self) noexcept nogil:
+        """Hops from one Q that is kept to the next: fewer while little was heard."""
+        cdef int period = self.period
+        cdef int halved
+        for halved in range(2):
+            period = period // 2 if 16 * period > self.hops and period > 1 else period
+        return period
+
     cdef void block(self) noexcept nogil:
         cdef Py_ssize_t m, k, size = 2 * entries(self.microphones) * STRIDE
         cdef float *re = self.scratch
@@ -285,7 +304,7 @@ cdef class MVDR:
             spectrum = self.x + 2 * m * STRIDE
             analyse(self.plan, window, self.held + m * SIZE, spectrum, spectrum + STRIDE, window + SIZE)
             memmove(self.held + m * SIZE, self.held + m * SIZE + HOP, HOP * sizeof(float))
-        if self.hops >= START and (self.hops - START) % self.period == 0:
+        if self.hops >= START and (self.hops - START) % self.due() == 0:
             self.newest = (self.newest + 1) % self.slots
             memcpy(self.kept + self.newest * size, self.p, size * sizeof(float))
             self.refresh()
@@ -309,7 +328,7 @@ cdef class MVDR:
         synthesise(self.plan, window, re, im, self.tail, self.ready, 1, window + SIZE)
 
     cdef void refresh(self) noexcept nogil:
-        """1 / (d^H Q d) of every direction in the searched bins."""
+        """1 / (d^H Q d) of every direction in the searched bins, and the trace of Q."""
         cdef Py_ssize_t g, i, j, k, e, n = self.microphones
         cdef float *q = self.search + (2 * n + 4) * SEARCHED
         cdef float *few
@@ -320,6 +339,10 @@ cdef class MVDR:
         for e in range(2 * entries(n)):
             for k in range(SEARCHED):
                 q[e * SEARCHED + k] = kept[e * STRIDE + FIRST + EVERY * k]
+        memset(self.trace, 0, SEARCHED * sizeof(float))
+        for i in range(n):
+            for k in range(SEARCHED):
+                self.trace[k] += q[2 * entry(n, i, i) * SEARCHED + k]
         for g in range(self.directions):
             few, to = self.few + 2 * g * n * SEARCHED, self.inverse + g * SEARCHED
             memset(to, 0, SEARCHED * sizeof(float))
@@ -360,22 +383,27 @@ cdef class MVDR:
         cdef float *re = fitting + SEARCHED
         cdef float *im = re + SEARCHED
         cdef float *few
-        cdef float heard
+        cdef float heard, rho, step, most = -1
         cdef int best = 0, before = self.look
+        cdef bint alone = not self.somebody or self.age > PATIENCE  # with noise
         for k in range(SEARCHED):
             fitting[k] = self.xqx[FIRST + EVERY * k]
         if total(fitting) < SEARCHED * SILENT:  # digital silence: nobody comes or goes
             return
+        memset(fitting, 0, SEARCHED * sizeof(float))
+        for m in range(2 * n):
+            for k in range(SEARCHED):
+                self.search[m * SEARCHED + k] = self.z[m * STRIDE + FIRST + EVERY * k]
+                fitting[k] += self.search[m * SEARCHED + k] * self.search[m * SEARCHED + k]
         for k in range(SEARCHED):
-            fitting[k] = fitting[k] / n - KNOWN
+            fitting[k] = fitting[k] / self.trace[k] - 1
             fitting[k] = fitting[k] if fitting[k] < LOUDEST else LOUDEST
             fitting[k] = fitting[k] if fitting[k] > 0 else 0
             weight[k] = fitting[k] / self.xqx[FIRST + EVERY * k]
         heard = total(fitting) / SEARCHED
-        for m in range(2 * n):
-            for k in range(SEARCHED):
-                self.search[m * SEARCHED + k] = self.z[m * STRIDE + FIRST + EVERY * k]
-        self.density = SMOOTHING * self.density + (1 - SMOOTHING) * heard
+        self.over = min(self.over + 1, LONG) if self.somebody else SOON
+        self.density += (heard - self.density) / self.over
+        step = max(USUAL, 1 / <float> (self.hops + 1))
         for g in range(self.directions):
             few = self.few + 2 * g * n * SEARCHED
             memset(re, 0, 2 * SEARCHED * sizeof(float))
@@ -383,10 +411,13 @@ cdef class MVDR:
                 add_few(few + 2 * m * SEARCHED, few + (2 * m + 1) * SEARCHED, self.search + 2 * m * SEARCHED,
                         self.search + (2 * m + 1) * SEARCHED, re, im)
             fit(re, im, self.inverse + g * SEARCHED, weight, fitting)
-            self.mean[g] = SMOOTHING * self.mean[g] + (1 - SMOOTHING) * (total(fitting) / SEARCHED)
-            if self.mean[g] > self.mean[best]:
-                best = <int> g
-        if self.hops >= WARM and self.mean[best] > PRESENT * (self.density + SURE):
+            self.mean[g] += (total(fitting) / SEARCHED - self.mean[g]) / self.over
+            rho = self.mean[g] / (self.density + SURE)
+            if alone:
+                self.usual[g] += step * (rho - self.usual[g])
+            if rho - self.usual[g] > most:
+                best, most = <int> g, rho - self.usual[g]
+        if self.hops >= WARM and most > (STAYS if self.somebody else COMES):
             self.linger, self.somebody = LINGER, 1
         elif self.linger:
             self.linger -= 1
