@@ -30,6 +30,7 @@ _ALONE_PER_HOUR = 0.5  # for a listener without its second look, which at the ra
 _LOWER = -3.0
 """Taken off a listener's logits, so that its scores' 8 bits resolve what it is nearly sure is no word, of which some is one."""
 _ROOMS_TO_MEASURE = 30
+_NAMED = 5  # clips left out for one reason that are told one by one
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def train(recipe: Recipe, work: Path, notes: Mapping[str, Any], say: Callable[[s
     """
     _claim(work, recipe)
     material = collect(recipe.phrases, recipe.negatives, recipe.noise, recipe.tts, recipe.seed, say)
-    for line in material.skipped:
+    for line in left_out(material.skipped, work / "left-out.txt"):
         say(f"left out: {line}")
     (work / "parts.json").write_text(json.dumps(material.part_of, indent=0, sort_keys=True), "utf-8")
     parts = [material.material(part) for part in range(PARTS)]
@@ -108,6 +109,22 @@ def train(recipe: Recipe, work: Path, notes: Mapping[str, Any], say: Callable[[s
             models.append(model)
             progress("measuring", number, len(jobs))
     return models
+
+
+def left_out(skipped: Sequence[str], path: Path) -> list[str]:
+    """What was left out, as lines "NAME: why" to be told: many of one reason in a line. All of them are written to `path`."""
+    path.write_text("".join(f"{line}\n" for line in skipped), "utf-8")
+    by_reason: dict[str, list[str]] = {}
+    for line in skipped:
+        name, _, why = line.partition(": ")
+        by_reason.setdefault(why, []).append(name)
+    told = []
+    for why, names in by_reason.items():
+        if len(names) > _NAMED:
+            told.append(f"{', '.join(names[:2])} and {len(names) - 2} more, which {path} names: {why}")
+        else:
+            told += [f"{name}: {why}" for name in names]
+    return told
 
 
 _jobs: Sequence[tuple[Recipe, Path, int, Collection, list[augment.Sound], Mapping[str, Any]]] = ()

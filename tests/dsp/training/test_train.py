@@ -179,3 +179,15 @@ def test_what_cannot_be_trained_is_said_in_a_line(arguments, told, tmp_path, mon
     result = CliRunner().invoke(command, arguments)
     assert isinstance(result.exception, InputError | SystemExit) and told in f"{result.output} {result.exception}"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_left_out_is_told_briefly_and_named_in_full(tmp_path):
+    path = tmp_path / "left-out.txt"
+    skipped = ["a.wav: too short", *(f"{n}.wav: has no transcript" for n in range(40)), "b.wav: too short"]
+    assert train.left_out(skipped, path) == [
+        "a.wav: too short",
+        "b.wav: too short",
+        f"0.wav, 1.wav and 38 more, which {path} names: has no transcript",
+    ]
+    assert path.read_text().splitlines() == skipped
+    assert train.left_out([], path) == [] and path.read_text() == ""
