@@ -93,6 +93,7 @@ class MVDR:
             best = self.look
         else:
             self.present = False
+            best = int(np.argmax(found - 2 * self.usual))
         self.age = self.age + 1 if self.present and self.near[best, before] else 0
         self.look = best
         if best != before:

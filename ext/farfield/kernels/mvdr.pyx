@@ -20,9 +20,10 @@ across d is shrunk where the white noise gain would be below -12 dB (Cox's scale
 One direction: it is the target's, and the gate is always at work. Several: the target is a newcomer, somewhere. For each of them
 rho is averaged over every second bin from 312 to 6,282 Hz, bins weighted by how far |Q x|^2 exceeds its mean in known noise, the
 trace of Q (at most 30 times): there a known source weighs little however loud it gets. A direction is judged by how far its average
-exceeds what is usual there while nobody is: a single source makes rho larger where it is, known or not. The best one is looked
-at; where it exceeds the usual by 0.08, there is somebody (`present`), as long as by 0.02, and the gate is at work. The average is
-over some 0.16 s while nobody is there, to find him soon, and grows to 1.6 s with him, to be sure where. After 4 s of presence from
+exceeds what is usual there while nobody is: a single source makes rho larger where it is, known or not. Where the
+best one exceeds the usual by 0.08, there is somebody (`present`), as long as by 0.02; he is looked at, and the gate is at work.
+While nobody is, it looks where rho less twice the usual is largest: not at what makes the noise. The average is over some 0.16 s
+while nobody is there, to find him soon, and grows to 1.6 s with him, to be sure where. After 4 s of presence from
 the same direction he is noise like any other, and usual, so that a device that was switched on is learnt.
 
 Sound below -90 dB of full scale a bin teaches nothing. Delay: two hops, 512 samples.
@@ -383,8 +384,8 @@ cdef class MVDR:
         cdef float *re = fitting + SEARCHED
         cdef float *im = re + SEARCHED
         cdef float *few
-        cdef float heard, rho, step, most = -1
-        cdef int best = 0, before = self.look
+        cdef float heard, rho, step, most = -1, quiet = -2
+        cdef int best = 0, elsewhere = 0, before = self.look
         cdef bint alone = not self.somebody or self.age > PATIENCE  # with noise
         for k in range(SEARCHED):
             fitting[k] = self.xqx[FIRST + EVERY * k]
@@ -417,6 +418,8 @@ cdef class MVDR:
                 self.usual[g] += step * (rho - self.usual[g])
             if rho - self.usual[g] > most:
                 best, most = <int> g, rho - self.usual[g]
+            if rho - 2 * self.usual[g] > quiet:
+                elsewhere, quiet = <int> g, rho - 2 * self.usual[g]
         if self.hops >= WARM and most > (STAYS if self.somebody else COMES):
             self.linger, self.somebody = LINGER, 1
         elif self.linger:
@@ -424,6 +427,7 @@ cdef class MVDR:
             best = before
         else:
             self.somebody = 0
+            best = elsewhere
         if self.somebody and self.near[best * self.directions + before]:
             self.age = min(self.age + 1, PATIENCE + 1)
         else:
