@@ -76,6 +76,10 @@ def plant(fault):
         from farfield.frontend import Frontend
 
         Frontend.forget = lambda self: None
+    elif fault == "history-stays":
+        from farfield.history import History
+
+        History.reset = lambda self: None
     elif fault == "chain-stays":
         from farfield.chain import Chain
 

@@ -1,5 +1,7 @@
 """The patch network against its definition in 64-bit integers, however calls cut a stream, saturation, and the boundary."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 from farfield import embedding as shipped
 from farfield import modelfile
 from reference import embedding as reference
+from reference import marked
+from reference.levels import at_one_level
 
 SHIPPED = Path(shipped.__file__).parent / "backbone" / "embedding.safetensors"
 QUANTISER = {"multiplier": (1 << 30) // 160, "shift": 30, "offset": -93, "zero": -128}
@@ -133,6 +137,51 @@ def test_a_reset_forgets_all(kernels):
     embedder.reset()
     given = energies(2, 8, 4)
     np.testing.assert_array_equal(embedder.process(given), small(kernels).process(given))
+
+
+HEARS = """
+import sys
+import numpy as np
+from importlib import import_module
+from farfield import embedding, modelfile
+arguments = embedding.assemble(*modelfile.parse(open(sys.argv[2], "rb").read(), embedding.FORMAT))
+embedder = import_module(f"farfield.kernels.{sys.argv[1]}.embedding").Embedder(**arguments)
+given = np.frombuffer(sys.stdin.buffer.read(100 * 32 * 2), np.uint16).reshape(100, 32)
+embedder.process(given)
+for step in (lambda: None, embedder.reset):
+    step()
+    print("now", flush=True)
+    sys.stdin.buffer.read(1)
+"""
+
+
+@at_one_level
+def test_a_reset_leaves_nothing_in_memory(kernels):
+    """Of frames, and of what layers made of them: patches as int16 less the zero point, looked for in a process that heard."""
+    arguments = shipped.assemble(*modelfile.parse(SHIPPED.read_bytes(), shipped.FORMAT))
+    given = energies(7, 100, 32)
+    x, zero = reference.quantise(given, arguments["quantiser"])[:, :, None], arguments["quantiser"]["zero"]
+    made = {"frames": x - zero}
+    for number, layer in enumerate(arguments["layers"][:3]):
+        x, zero = (reference.pool(layer, x), zero) if layer["kind"] == "pool" else (reference.conv(layer, x, zero), layer["zero"])
+        made[f"layer {number}"] = x - zero
+    rows = {name: values[-1].astype(np.int16).tobytes() for name, values in made.items()}
+    with subprocess.Popen(
+        [sys.executable, "-c", HEARS, kernels.level, SHIPPED], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as hears:
+        hears.stdin.write(given.tobytes())
+        heard, left = (in_memory(hears, rows) for _ in range(2))
+    assert heard == set(rows) and not left, (heard, left)
+
+
+def in_memory(process, texts):
+    """Those of the texts, by name, that are in its memory when it says so; then it goes on."""
+    process.stdin.flush()
+    assert process.stdout.readline() == b"now\n"
+    with open(f"/proc/{process.pid}/mem", "rb") as memory, open(f"/proc/{process.pid}/maps") as maps:
+        found = {name for data, _ in marked.written(memory, maps.read()) for name, text in texts.items() if text in data}
+    process.stdin.write(b"\n")
+    return found
 
 
 def test_out_is_written_and_returned(kernels):

@@ -86,6 +86,25 @@ def longest_in_memory(memory, maps, shape=(1, 0)):
     searched = {name: tiles[name][0] for name in IN_MEMORY}
     base64ed = encodings(shape=shape)["base64"]
     best = (0.0, "", "")
+    for data, line in written(memory, maps):
+        for name, tiled in searched.items():
+            width = len(tiled) // (2 * PERIOD)
+            anchor = tiled[: len(ANCHOR) * width]
+            where = data.find(anchor)
+            while where >= 0:
+                before, after = _reach(data, where, tiled)
+                best = max(best, ((before + after) / width / 16, name, line))
+                where = data.find(anchor, where + max(after, 1))
+        if any(text in data for text in base64ed):
+            best = max(best, (np.inf, "base64", line))
+    return best
+
+
+def written(memory, maps):
+    """What stands in a process's memory where it can have been put, piece by piece, and the line of its mapping.
+
+    Pieces of a mapping lie over each other a little, so that what lies across their border is whole in one of them.
+    """
     for line in maps.splitlines():
         span, rights, *_ = line.split(maxsplit=5)
         if "w" not in rights:
@@ -93,20 +112,9 @@ def longest_in_memory(memory, maps, shape=(1, 0)):
         start, end = (int(part, 16) for part in span.split("-"))
         for at in range(start, end, _CHUNK):
             try:
-                data = os.pread(memory.fileno(), min(_CHUNK + _MOST, end - at), at)
+                yield os.pread(memory.fileno(), min(_CHUNK + _MOST, end - at), at), line
             except OSError:
                 continue  # given back meanwhile
-            for name, tiled in searched.items():
-                width = len(tiled) // (2 * PERIOD)
-                anchor = tiled[: len(ANCHOR) * width]
-                where = data.find(anchor)
-                while where >= 0:
-                    before, after = _reach(data, where, tiled)
-                    best = max(best, ((before + after) / width / 16, name, line))
-                    where = data.find(anchor, where + max(after, 1))
-            if any(text in data for text in base64ed):
-                best = max(best, (np.inf, "base64", line))
-    return best
 
 
 def _reach(data, where, tiled):

@@ -82,6 +82,15 @@ class Listening:
         except PermissionError:
             pytest.skip("the listener hides its memory from the user that runs it; looking into it takes root")
 
+    def holding(self, texts):
+        """Those of the texts, by name, that are in its memory now."""
+        try:
+            with open(f"/proc/{self.pid}/mem", "rb") as memory, open(f"/proc/{self.pid}/maps") as maps:
+                pieces = marked.written(memory, maps.read())
+                return {name for data, _ in pieces for name, text in texts.items() if text in data}
+        except PermissionError:
+            pytest.skip("the listener hides its memory from the user that runs it; looking into it takes root")
+
 
 @contextmanager
 def _listening(shape, *arguments, seconds=20, faults="none", before=(), frames=160, pace=1, sound=None):

@@ -12,6 +12,8 @@ import pytest
 
 from farfield.capture import memory
 from farfield.errors import InputError
+from farfield.history import heard
+from reference import marked
 from reference.keeping import make_store
 
 LONG = os.environ.get("FARFIELD_LONG") == "1"
@@ -72,6 +74,32 @@ def test_what_is_left_after_mute_is_found(listening, layout, fault, shape, frame
         run.until('"muted"')
         found = run.longest_ms(shape)
     assert found[0] > ms, found
+
+
+@pytest.mark.parametrize("fault", ["none", "history-stays"])
+def test_after_mute_and_stop_no_features_are_left(listening, layout, fault):
+    """Nor what words might be guessed from: the marked sound's features and energies, which soon come again every 20 ms."""
+    features, energies = heard(marked.sound(4)[:, 0].copy())
+    assert (features[-4:-2] == features[-2:]).all() and (energies[-4:-2] == energies[-2:]).all()
+    rows = {
+        f"{name} {row}": made[row].tobytes()
+        for name, made in (("features", features), ("energies", energies))
+        for row in (-2, -1)
+    }
+    with listening((1, 0), "--profile", layout(1, 0), *NEVER, "--preroll-ms", 500, faults=fault) as run:
+        run.until('"type": "listening"')
+        run.heard_s(2.5)
+        assert run.holding(rows) == set(rows)
+        run.send(signal.SIGUSR1)
+        run.until('"muted"')
+        muted = run.holding(rows)
+        run.send(signal.SIGTERM)
+        run.until("over")
+        stopped = run.holding(rows)
+    if fault == "none":
+        assert not muted and not stopped, (muted, stopped)
+    else:
+        assert muted == set(rows)
 
 
 @pytest.mark.parametrize(
