@@ -8,7 +8,7 @@ from reference.once import once
 FIRST, STOP, STEP = 10, 202, 2  # bins that are searched
 START, WARM = 8, 192  # hops
 RAMP, LEAST = (0.2, 0.35), 0.1
-SOON, LONG, USUAL, LOUDEST = 10, 100, 1 / 64, 30.0
+SOON, SOONEST, LONG, USUAL, LOUDEST = 60, 8, 100, 1 / 64, 30.0
 COMES, STAYS, LINGER, PATIENCE = 0.08, 0.02, 40, 250
 NEAR, SURE = 0.5, 0.05
 FLOOR_DB, SILENT, JUMP = -12.0, 1e-9, 4.0
@@ -28,7 +28,8 @@ class MVDR:
         few = self.d[:, self.search]
         alike = np.abs(np.einsum("gkm,hkm->ghk", few.conj(), few)) / self.m
         self.near = alike.mean(axis=2) > NEAR
-        self.num, self.den, self.usual, self.over = np.zeros(self.directions), 0.0, np.zeros(self.directions), SOON
+        self.num, self.den, self.usual, self.over = np.zeros(self.directions), 0.0, np.zeros(self.directions), max(SOON / self.m, SOONEST)
+        self.soon = self.over
         self.look = self.linger = self.age = self.hops = 0
         self.present = self.directions == 1
         self.refresh()
@@ -78,7 +79,7 @@ class MVDR:
             return
         exceeds = np.sum(np.abs(z[few]) ** 2, axis=1) / np.einsum("kmm->k", self.Q[few]).real
         q = np.clip(exceeds - 1, 0, LOUDEST)
-        self.over = min(self.over + 1, LONG) if self.present else SOON
+        self.over = min(self.over + 1, LONG) if self.present else self.soon
         self.num = self.num + (np.mean(rho * q, axis=1) - self.num) / self.over
         self.den = self.den + (np.mean(q) - self.den) / self.over
         found = self.num / (self.den + SURE)

@@ -17,14 +17,15 @@ turn, gets its share, in proportion to the noise's mean power pi. A hop much lou
 whole, which keeps P well conditioned in single precision. R starts as `coherence`, the beam as superdirective. The part of w
 across d is shrunk where the white noise gain would be below -12 dB (Cox's scaled projection), which keeps w^H d = 1.
 
-One direction: it is the target's, and the gate is always at work. Several: the target is a newcomer, somewhere. For each of them
-rho is averaged over every second bin from 312 to 6,282 Hz, bins weighted by how far |Q x|^2 exceeds its mean in known noise, the
-trace of Q (at most 30 times): there a known source weighs little however loud it gets. A direction is judged by how far its average
-exceeds what is usual there while nobody is: a single source makes rho larger where it is, known or not. Where the
-best one exceeds the usual by 0.08, there is somebody (`present`), as long as by 0.02; he is looked at, and the gate is at work.
-While nobody is, it looks where rho less twice the usual is largest: not at what makes the noise. The average is over some 0.16 s
-while nobody is there, to find him soon, and grows to 1.6 s with him, to be sure where. After 4 s of presence from
-the same direction he is noise like any other, and usual, so that a device that was switched on is learnt.
+One direction: it is the target's, and the gate is always at work. Several: the target is a newcomer, somewhere. For each of
+them rho is averaged over every second bin from 312 to 6,282 Hz, bins weighted by how far |Q x|^2 exceeds its mean in known
+noise, the trace of Q (at most 30 times): there a known source weighs little however loud it gets. A direction is judged by
+how far its average exceeds what is usual there while nobody is: a single source makes rho larger where it is, known or not.
+Where the best one exceeds the usual by 0.08, there is somebody (`present`), as long as by 0.02; he is looked at, and the gate
+is at work. While nobody is, it looks where rho less twice the usual is largest: not at what makes the noise. The average is
+over 60 / M hops while nobody is there (M = 6: 0.16 s), to find him soon, and grows to 1.6 s with him, to be sure where. After
+4 s of presence from the same direction he is noise like any other, and usual, so that a device that was switched on is
+learnt.
 
 Sound below -90 dB of full scale a bin teaches nothing. Delay: two hops, 512 samples.
 Cost a hop, M microphones, D directions: M + 1 FFTs; 257 (20 M^2 + 24 M) operations for P and Q, 96 (8 M + 5) D for the search,
@@ -60,7 +61,8 @@ cdef enum:
     LINGER = 40     # hops for which a newcomer is thought to be there still
     PATIENCE = 250  # hops of presence after which he is noise
 
-cdef float SOON = 10       # hops that an average is over while nobody is there
+cdef float SOON = 60       # hops that an average is over while nobody is there, by microphones: two tell directions badly apart
+cdef float SOONEST = 8
 cdef float LONG = 100      # and at most, with somebody
 cdef float USUAL = 0.015625  # step of what is usual, a hop
 cdef float LOUDEST = 30
@@ -107,7 +109,7 @@ cdef class MVDR:
     cdef readonly int look   # number of the direction that is looked at
     cdef bint gated
     cdef int somebody, linger, age, hops, filled, period, slots, newest
-    cdef float step, load, density, over
+    cdef float step, load, density, soon, over
     cdef Plan *plan
     cdef float *memory    # of all that follow
     cdef float *steering  # [direction][microphone][re, im][STRIDE]
@@ -154,6 +156,7 @@ cdef class MVDR:
             raise ValueError("coherence: got no covariance, wanted symmetric matrices without negative eigenvalues, up to 2")
         self.period, self.slots = (deferral // 4, 5) if deferral else (4, 1)
         self.gated = bool(gated)
+        self.soon = max(SOON / n, SOONEST)
         self.hop, self.delay_samples = HOP, SIZE
         self.plan = plan_new(SIZE)
         self.memory = zeros(self.carve(NULL))
@@ -243,7 +246,7 @@ cdef class MVDR:
         for s in range(self.slots):
             memcpy(self.kept + s * size, self.start, size * sizeof(float))
         self.density = 0
-        self.over = SOON
+        self.over = self.soon
         self.filled = self.hops = self.look = self.linger = self.age = self.newest = 0
         self.somebody = self.directions == 1
         self.refresh()
@@ -402,7 +405,7 @@ cdef class MVDR:
             fitting[k] = fitting[k] if fitting[k] > 0 else 0
             weight[k] = fitting[k] / self.xqx[FIRST + EVERY * k]
         heard = total(fitting) / SEARCHED
-        self.over = min(self.over + 1, LONG) if self.somebody else SOON
+        self.over = min(self.over + 1, LONG) if self.somebody else self.soon
         self.density += (heard - self.density) / self.over
         step = max(USUAL, 1 / <float> (self.hops + 1))
         for g in range(self.directions):
