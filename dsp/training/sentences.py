@@ -24,14 +24,13 @@ class Sentences:
     """Texts without the wake words, by what `random` draws. everyday: sentences to begin with."""
 
     def __init__(self, everyday: Sequence[str], wake_words: Sequence[str], random: np.random.Generator) -> None:
-        self._wake_words, self._random = list(wake_words), random
-        self._everyday = [text for text in everyday if not self._held(text)]
+        self._everyday, self._wake_words, self._random = list(everyday), list(wake_words), random
         self._common = " ".join(everyday).split()
         self._any = sorted({word for word in lexicon().words if word.isalpha() and _LETTERS[0] <= len(word) <= _LETTERS[1]})
 
     def some(self, count: int) -> list[str]:
-        """`count` sentences: everyday ones in turn, where there are any without a wake word, and words in a row."""
-        everyday = round(_EVERYDAY * count) if self._everyday else 0
+        """`count` sentences: everyday ones in turn, and words in a row."""
+        everyday = round(_EVERYDAY * count)
         said = [self._everyday[number % len(self._everyday)] for number in range(everyday)]
         while len(said) < count:
             row = self._row(int(self._random.integers(_FEWEST, _MOST + 1)))
