@@ -19,12 +19,11 @@ from farfield.training import augment
 from farfield.training.augment import Sound
 from farfield.training.clips import clips, contributors, speaker, transcripts, word_span
 from farfield.training.segments import Material, Said, Word
-from farfield.training.sentences import Sentences
 from farfield.training.voices import Voice, speak, voices
 
 PARTS = 3
 _ROOMS = 120
-_TTS_WORDS, _TTS_NEAR, _TTS_SENTENCES = 350, 1500, 2000
+_TTS_WORDS, _TTS_NEAR, _TTS_SENTENCES = 350, 500, 700
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,7 @@ class Collection:
                      [Said(samples, *word_span(samples)) for samples in synthetic])
                 for real, synthetic in zip(self.positives, self.spoken, strict=True)
             ],
-            speech=own(self.negatives),
-            sentences=self.sentences,
+            speech=own(self.negatives) + self.sentences,
             near=self.near or [[] for _ in self.positives],
             noise=own(self.noise),
             rooms=self.rooms,
@@ -125,12 +123,10 @@ def collect(
     sentences: list[Labelled] = []
     if tts:
         everyday = (resources.files("farfield.training") / "phrases" / "everyday.txt").read_text("utf-8").splitlines()
-        made_up = Sentences(everyday, [phrase.word for phrase in phrases], random)
         for number, phrase in enumerate(phrases):
             spoken[number] = _spoken([f"{phrase.word}{mark}" for mark in ("", ".", "?", "!")], voices(_TTS_WORDS, random))
-            alike = made_up.within(phrase.near, _TTS_NEAR if phrase.near else 0)
-            near[number] = _spoken(alike, voices(len(alike), random))
-        sentences = _spoken(made_up.some(_TTS_SENTENCES), voices(_TTS_SENTENCES, random))
+            near[number] = _spoken(list(phrase.near), voices(_TTS_NEAR if phrase.near else 0, random))
+        sentences = _spoken(everyday, voices(_TTS_SENTENCES, random))
         done(f"{sum(map(len, spoken))} spoken words, {sum(map(len, near))} near-misses, {len(sentences)} sentences")
     made = augment.rooms(_ROOMS, seed)
     done(f"{len(made)} rooms")

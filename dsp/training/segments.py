@@ -22,7 +22,6 @@ SECONDS = 3.2
 FRAMES = int(SECONDS * RATE)
 WINDOWS = (FRAMES - 480) // 160 + 1
 NO_WORD = -1
-_BY_PEOPLE = 0.7  # of the clips, where synthetic voices say the like
 EMBEDDED = (WINDOWS - FIELD) // HOP + 1  # embeddings of a segment
 
 
@@ -44,27 +43,19 @@ class Word:
 
     def said(self, random: np.random.Generator) -> Said:
         """A clip of it: seven times in ten a person's, where there are any."""
-        clips = self.real if self.real and (not self.synthetic or random.random() < _BY_PEOPLE) else self.synthetic
+        clips = self.real if self.real and (not self.synthetic or random.random() < 0.7) else self.synthetic
         return clips[random.integers(len(clips))]
 
 
 @dataclass(frozen=True)
 class Material:
-    """What segments are mixed from. speech, sentences: without the words, by people and by synthetic voices. near: for each word
-    what synthetic voices say that sounds like it. Sentences or speech, near and noise may be empty.
-    """
+    """What segments are mixed from. near: for each word what synthetic voices say that sounds like it. noise may be empty."""
 
     words: list[Word]
     speech: list[Sound]
-    sentences: list[Sound]
     near: list[list[Sound]]
     noise: list[Sound]
     rooms: list[Sound]
-
-    def talk(self, random: np.random.Generator) -> Sound:
-        """A clip of speech without the words: seven times in ten a person's, where there are any."""
-        clips = self.speech if self.speech and (not self.sentences or random.random() < _BY_PEOPLE) else self.sentences
-        return clips[random.integers(len(clips))]
 
 
 class Hearing:
@@ -161,7 +152,7 @@ def _like(material: Material, word: int, random: np.random.Generator) -> Sound:
     whole = whole / augment.speech_level(whole)
     kind = random.integers(3)
     cut = int(len(whole) * random.uniform(0.35, 0.65))
-    other = material.talk(random)
+    other = material.speech[random.integers(len(material.speech))]
     at = int(random.integers(max(1, len(other) - RATE // 2)))
     other = other[at : at + int(random.uniform(0.1, 0.5) * RATE)]
     other = other / augment.speech_level(other) * (random.random() < 0.8)
@@ -213,7 +204,7 @@ def _not_a_word(material: Material, random: np.random.Generator) -> Sound:
         word = material.words[random.integers(len(material.words))].said(random)
         middle = word.start + int((word.end - word.start) * random.uniform(0.4, 0.6))
         return word.samples[word.start : middle] if random.random() < 0.5 else word.samples[middle : word.end]
-    clip = material.talk(random)
+    clip = material.speech[random.integers(len(material.speech))]
     if len(clip) > FRAMES:
         cut = int(random.integers(len(clip) - FRAMES + 1))
         clip = clip[cut : cut + FRAMES]

@@ -54,8 +54,8 @@ class Recipe:
 
     @property
     def segments(self) -> Counts:
-        """How many of each kind: near-misses half of the words."""
-        return Counts(self.others, self.words, self.words // 2)
+        """How many of each kind: near-misses a quarter of the words."""
+        return Counts(self.others, self.words, self.words // 4)
 
     def described(self) -> dict[str, Any]:
         """As JSON values, folders by their last two names."""

@@ -33,7 +33,7 @@ def simple_material(**changes):
         "rooms": [np.eye(1, 800, 8, dtype=np.float32)[0]],
     }
     given |= changes
-    return segments.Material(**{"sentences": [], "near": [[] for _ in given["words"]], **given})
+    return segments.Material(**{"near": [[] for _ in given["words"]], **given})
 
 
 def silent(*_):

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import os
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ class InProcess(concurrent.futures.ThreadPoolExecutor):
 def tiny(monkeypatch):
     torch = pytest.importorskip("torch")
     pytest.importorskip("pyroomacoustics")
-    from farfield.training import batches, files, fit, material, sentences, train
+    from farfield.training import batches, files, fit, material, train
 
     for module in (files, fit, train):
         monkeypatch.setattr(module, "ProcessPoolExecutor", InProcess)
@@ -41,9 +40,6 @@ def tiny(monkeypatch):
         ]
 
     monkeypatch.setattr(material, "_spoken", spoken)
-    # The lexicon is not on every machine; what is drawn from it has tests of its own.
-    monkeypatch.setattr(sentences, "lexicon", lambda: SimpleNamespace(words=["some", "other", "words"]))
-    monkeypatch.setattr(sentences, "holds", lambda text, word: f" {word} " in f" {text} ")
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
