@@ -28,8 +28,8 @@ class MVDR:
         few = self.d[:, self.search]
         alike = np.abs(np.einsum("gkm,hkm->ghk", few.conj(), few)) / self.m
         self.near = alike.mean(axis=2) > NEAR
-        self.num, self.den, self.usual, self.over = np.zeros(self.directions), 0.0, np.zeros(self.directions), max(SOON / self.m, SOONEST)
-        self.soon = self.over
+        self.num, self.den, self.usual = np.zeros(self.directions), 0.0, np.zeros(self.directions)
+        self.over = self.soon = max(SOON / self.m, SOONEST)
         self.look = self.linger = self.age = self.hops = 0
         self.present = self.directions == 1
         self.refresh()
