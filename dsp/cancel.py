@@ -9,7 +9,7 @@ Samples = NDArray[np.int16 | np.float32]
 
 # In which a room is expected to change while it is not seen to. The longer, the less is learnt from a talker as if he were echo,
 # and the less echo is taken out in his pauses; a path that does change is followed within a second either way.
-MEMORY_S = 30.0
+MEMORY_S = 15.0
 
 
 def cancel(

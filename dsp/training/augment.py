@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve, istft, stft
 
 from farfield import kernels
+from farfield.cancel import MEMORY_S
 from farfield.training.clips import RATE
 
 Sound = NDArray[np.float32]
 _SPECTRUM = 512  # samples
-_MEMORY_S = 15.0  # of the canceller: what another leaves differs little, and the same clips stay the same
 
 
 def rooms(count: int, seed: int) -> list[Sound]:
@@ -133,7 +133,7 @@ def residual_echo(played: Sound, response: Sound, random: np.random.Generator) -
     echo = in_room(np.tanh(drive * played) / np.tanh(drive), response)
     heard = echo + 10 ** (random.uniform(-60, -30) / 20) * random.standard_normal(len(echo))
     tail = int(random.choice([1024, 2048, 3072]))
-    canceller = kernels.EchoCanceller(1, 1, tail_samples=tail, memory_s=_MEMORY_S)
+    canceller = kernels.EchoCanceller(1, 1, tail_samples=tail, memory_s=MEMORY_S)
     left: Sound = canceller.process(heard.astype(np.float32)[:, None], played.astype(np.float32)[:, None])[:, 0]
     return left
 
