@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from farfield import load_profile
 from farfield.geometry import Array
 from reference import mvdr as reference
-from reference.beam import plane_wave, spectra
+from reference.beam import HOP, plane_wave, spectra
 from reference.levels import at_one_level
 from reference.measure import in_chunks, power_db, si_sdr_db, snr_db
 
@@ -256,6 +256,19 @@ def test_silence_and_direct_current(kernels):
         got = made(kernels, EVERYWHERE).process(np.full((3 * RATE, 6), value, np.float32))
         assert np.isfinite(got).all()
         assert np.abs(got).max() <= abs(value) * 24
+
+
+@pytest.mark.parametrize("spread", ["alike", "apart"])
+def test_a_stream_that_begins_in_digital_silence_begins_with_its_first_sound(kernels, spread):
+    """Noise of the microphones, or from one place, after 5 s of nothing is nobody, and is learnt as from a stream's beginning."""
+    noise = 0.01 * np.random.default_rng(5).standard_normal((8 * RATE, 6)).astype(np.float32)
+    x = noise if spread == "apart" else np.repeat(noise[:, :1], 6, axis=1)
+    late, soon = made(kernels, EVERYWHERE), made(kernels, EVERYWHERE)
+    silence = np.zeros((5 * RATE // HOP * HOP, 6), np.float32)
+    assert not late.process(silence).any()
+    for start in range(0, len(x), 1_600):
+        assert late.process(x[start : start + 1_600]).tobytes() == soon.process(x[start : start + 1_600]).tobytes()
+        assert not late.present
 
 
 def test_it_works_on_after_minutes_of_noise(kernels):

@@ -54,23 +54,26 @@ class MVDR:
         return next((length for length in lengths if 16 * length <= self.hops), lengths[-1])
 
     def hop(self, x):
+        energy = np.sum(np.abs(x) ** 2, axis=1)
+        if self.hops or energy.max() > SILENT:
+            self.listen(x, energy)
+        return np.einsum("km,km->k", self.w.conj(), x)
+
+    def listen(self, x, energy):
         if self.hops >= START and (self.hops - START) % self.due() == 0:
             self.ring = [*self.ring[1:], self.P]
             self.refresh()
             self.aim()
         z = np.einsum("kmn,kn->km", self.Q, x)
-        energy = np.sum(np.abs(x) ** 2, axis=1)
         xQx = np.einsum("km,km->k", x.conj(), z).real + 1e-30
         if self.directions > 1:
             self.find(z, xQx)
-        y = np.einsum("km,km->k", self.w.conj(), x)
         d = self.d[self.look]
         rho = np.abs(np.einsum("km,km->k", d.conj(), z)) ** 2 / (self.dQd[self.look] * xQx)
         gated = self.present and self.age <= PATIENCE
         g = np.clip((RAMP[1] - rho) / (RAMP[1] - RAMP[0]), 0, 1) if gated else np.ones(self.bins)
         self.learn(x, energy, np.where((energy > SILENT) & (g > LEAST), self.step * g, 0))
         self.hops += 1
-        return y
 
     def find(self, z, xQx):
         few = self.search

@@ -27,7 +27,8 @@ over 60 / M hops while nobody is there (M = 6: 0.16 s), to find him soon, and gr
 4 s of presence from the same direction he is noise like any other, and usual, so that a device that was switched on is
 learnt.
 
-Sound below -90 dB of full scale a bin teaches nothing. Delay: two hops, 512 samples.
+Sound below -90 dB of full scale a bin teaches nothing, and hops are counted from the first that is above it: a stream that
+begins in digital silence begins with its first sound. Delay: two hops, 512 samples.
 Cost a hop, M microphones, D directions: M + 1 FFTs; 257 (20 M^2 + 24 M) operations for P and Q, 96 (8 M + 5) D for the search,
 257 8 M^2 for each change of w, and every `deferral_hops` / 4 hops 96 8 M^2 D / 2 more. M = 6, D = 24: 0.4 million in 16 ms, and
 0.2 MB for each of the five kept Q (as M^2: 1.5 MB at 16).
@@ -90,6 +91,15 @@ cdef inline void steps(Read re, Read im, Read dqd, Read xqx, Read energy, Write 
         gate = gate if gate > 0 else 0
         gate = gate if gated else 1
         a[k] = step * gate if energy[k] > SILENT and gate > LEAST else 0
+
+
+cdef inline float loudest(Read energy) noexcept nogil:
+    """The most of any bin."""
+    cdef Py_ssize_t k
+    cdef float most = 0
+    for k in range(BINS):
+        most = energy[k] if energy[k] > most else most
+    return most
 
 
 cdef class MVDR:
@@ -298,16 +308,27 @@ cdef class MVDR:
         return period
 
     cdef void block(self) noexcept nogil:
-        cdef Py_ssize_t m, k, size = 2 * entries(self.microphones) * STRIDE
+        cdef Py_ssize_t m
         cdef float *re = self.scratch
         cdef float *im = re + STRIDE
         cdef float *window = im + STRIDE
         cdef float *spectrum
-        cdef bint gated
         for m in range(self.microphones):
             spectrum = self.x + 2 * m * STRIDE
             analyse(self.plan, window, self.held + m * SIZE, spectrum, spectrum + STRIDE, window + SIZE)
             memmove(self.held + m * SIZE, self.held + m * SIZE + HOP, HOP * sizeof(float))
+        inner(self.x, self.x, self.energy, self.microphones)
+        if self.hops or loudest(self.energy) > SILENT:
+            self.listen()
+        filtered(self.w, self.x, re, im, self.microphones)
+        synthesise(self.plan, window, re, im, self.tail, self.ready, 1, window + SIZE)
+
+    cdef void listen(self) noexcept nogil:
+        """Finds who is there, and learns the noise."""
+        cdef Py_ssize_t k, size = 2 * entries(self.microphones) * STRIDE
+        cdef float *re = self.scratch
+        cdef float *im = re + STRIDE
+        cdef bint gated
         if self.hops >= START and (self.hops - START) % self.due() == 0:
             self.newest = (self.newest + 1) % self.slots
             memcpy(self.kept + self.newest * size, self.p, size * sizeof(float))
@@ -315,7 +336,6 @@ cdef class MVDR:
             self.aim()
         product(self.deferred(), self.x, self.z, self.microphones)
         inner(self.x, self.z, self.xqx, self.microphones)
-        inner(self.x, self.x, self.energy, self.microphones)
         for k in range(STRIDE):
             self.xqx[k] = self.xqx[k] + TINY if self.xqx[k] > 0 else TINY
         if self.directions > 1:
@@ -328,8 +348,6 @@ cdef class MVDR:
         else:
             self.learn()
         self.hops = self.hops + 1 if self.hops < 1 << 30 else START + WARM * self.period
-        filtered(self.w, self.x, re, im, self.microphones)
-        synthesise(self.plan, window, re, im, self.tail, self.ready, 1, window + SIZE)
 
     cdef void refresh(self) noexcept nogil:
         """1 / (d^H Q d) of every direction in the searched bins, and the trace of Q."""
