@@ -116,15 +116,17 @@ class GivenNoise:
 
 @dataclass(frozen=True)
 class Adaptive:
-    """Our MVDR: told the talker's direction, or nothing."""
+    """Our MVDR: told the talker's direction, or nothing; without its postfilter, to tell what that brings."""
 
     name: str
     told: bool
+    postfilter: bool = True
 
     def signal(self, scene: Scene) -> Sound:
         looks = [scene.talker_deg] if self.told else [360.0 / _LOOKS * n for n in range(_LOOKS)]
         steering = np.stack([scene.array.steering_vector(look) for look in looks]).astype(np.complex64)
-        beam = kernels.MVDR(steering, scene.array.diffuse_coherence())
+        coherence = scene.array.diffuse_coherence()
+        beam = kernels.MVDR(steering, coherence) if self.postfilter else kernels.MVDR(steering, coherence, postfilter_db=0)
         return np.asarray(beam.process(np.ascontiguousarray(scene.heard.everything, np.float32))[:, 0], np.float64)
 
     def weights(self, scene: Scene) -> None:
@@ -159,7 +161,8 @@ class Peer:
 
 def methods(told_nothing: bool = False) -> tuple[Method, ...]:
     """All of them; told_nothing: the adaptive beam finds the talker by itself, after it heard the interferer alone."""
-    adaptive = Adaptive("adaptive, told nothing", False) if told_nothing else Adaptive("adaptive, told the direction", True)
+    name = "adaptive, told nothing" if told_nothing else "adaptive, told the direction"
+    adaptive = Adaptive(name, not told_nothing)
     dried: tuple[Method, ...] = (Microphone(), Fixed("superdirective", True), adaptive)
     return (
         Microphone(),
@@ -167,6 +170,7 @@ def methods(told_nothing: bool = False) -> tuple[Method, ...]:
         Fixed("superdirective", True),
         GivenNoise(),
         adaptive,
+        replace(adaptive, name=f"{name}, no postfilter", postfilter=False),
         *(Dereverberated(way) for way in dried),
         Peer("pyroomacoustics delay and sum", False),
         Peer("pyroomacoustics MVDR, told both directions", True),

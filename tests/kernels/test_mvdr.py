@@ -41,8 +41,11 @@ def scene(seconds, azimuths_deg, begins_s, seed=1, noise=0.003, positions=POSITI
 
 
 @pytest.mark.parametrize("microphones", [2, 3, 6, 16])
-@pytest.mark.parametrize(("azimuths", "deferral"), [([200.0], 0), ([200.0], 16), (list(range(0, 360, 45)), 16)])
-def test_against_float64(kernels, microphones, azimuths, deferral):
+@pytest.mark.parametrize(
+    ("azimuths", "deferral", "postfilter_db"),
+    [([200.0], 0, 0), ([200.0], 16, 25), (list(range(0, 360, 45)), 16, 6)],
+)
+def test_against_float64(kernels, microphones, azimuths, deferral, postfilter_db):
     """A level that jumps by 60 dB, and silence, within."""
     rng = np.random.default_rng(microphones)
     positions = rng.uniform(-60, 60, (microphones, 3))
@@ -50,9 +53,10 @@ def test_against_float64(kernels, microphones, azimuths, deferral):
     x, _ = scene(3.6, [70.0, 200.0], [0, 3.2], seed=microphones, positions=positions)
     x[:4_000] *= 0.001
     x[20_000:24_000] = 0
-    got = made(kernels, azimuths, array, deferral_hops=deferral)
+    options = {"deferral_hops": deferral, "postfilter_db": postfilter_db}
+    got = made(kernels, azimuths, array, **options)
     beam = got.process(x)
-    wanted, look, present = reference.beam(steering(azimuths, array), array.diffuse_coherence(), x, deferral_hops=deferral)
+    wanted, look, present = reference.beam(steering(azimuths, array), array.diffuse_coherence(), x, **options)
     assert beam.dtype == np.float32 and beam.shape == wanted.shape == (len(x), 1)
     assert snr_db(beam, wanted) >= LEAST_SNR_DB
     assert snr_db(beam[DELAY:4_000], wanted[DELAY:4_000]) >= LEAST_SNR_DB
@@ -73,7 +77,7 @@ def test_the_bound_sees_a_step_that_is_a_thousandth_off(monkeypatch):
 def test_the_gain_against_a_plane_wave_is_capons(kernels, apart):
     """Interferer a, sensor noise 30 dB below it: R = a a^H + 0.001 I, w = R^-1 d / (d^H R^-1 d), 0.5 to 7.5 kHz."""
     x, _ = scene(12, [30.0], [0], noise=0.1 * 10**-1.5)
-    beam = made(kernels, [30.0 + apart], loading=0.001, gated=False).process(x)[8 * RATE :]
+    beam = made(kernels, [30.0 + apart], loading=0.001, gated=False, postfilter_db=0).process(x)[8 * RATE :]
     d, a = steering([30.0 + apart])[0].astype(complex), steering([30.0])[0].astype(complex)
     heard = a[:, :, None] * a[:, None].conj() + 0.001 * np.eye(6)
     solved = np.linalg.solve(heard + 0.001 * np.eye(6), d[..., None])[..., 0]
@@ -100,6 +104,53 @@ def test_the_target_passes_as_it_is(kernels):
     assert si_sdr_db(beam[both], centre[both]) > 12
     assert abs(si_sdr_db(x[:-DELAY, 0][both], target[:-DELAY, 0][both])) < 0.5
     assert (beam[both] @ centre[both]) / (centre[both] @ centre[both]) == pytest.approx(1, abs=0.03)
+
+
+@at_one_level
+@pytest.mark.parametrize("most_db", [6.0, 10.0, 20.0])
+def test_the_postfilter_takes_noise_down_so_far_and_no_further(kernels, most_db):
+    """What lies across the target's direction, but where it is like it by chance; and whoever comes from there passes."""
+    x, _ = scene(6, [70.0], [0])
+    plain, filtered = (made(kernels, [190.0], postfilter_db=db).process(x)[3 * RATE :] for db in (0, most_db))
+    assert -most_db <= power_db(filtered) - power_db(plain) < -2.5
+    x, _ = scene(6, [70.0, 190.0], [0, 3])
+    x[3 * RATE :] -= scene(6, [70.0], [0], noise=0)[0][3 * RATE :]
+    plain, filtered = (made(kernels, [190.0], postfilter_db=db).process(x)[4 * RATE :] for db in (0, most_db))
+    assert power_db(filtered) - power_db(plain) == pytest.approx(0, abs=0.2)
+
+
+@at_one_level
+@pytest.mark.parametrize("microphones", [2, 4, 6])
+def test_the_postfilter_leaves_a_voice_among_voices_cleaner(kernels, microphones):
+    """Syllables of one and, from all the walls of a room, of another, of which each is at times the louder."""
+    rng = np.random.default_rng(microphones)
+    frames, positions = 9 * RATE, POSITIONS[:: 6 // microphones][:microphones]
+    target = syllables(rng, frames) * (np.arange(frames) >= 4 * RATE)
+    wave = plane_wave(target, positions, 190.0)
+    other, echoes = syllables(rng, frames), zip(rng.integers(0, 1_600, 30), rng.uniform(0, 360, 30), strict=True)
+    x = wave + 2 * sum(plane_wave(np.roll(other, late), positions, azimuth) for late, azimuth in echoes) / 30**0.5
+    plain, filtered = (
+        made(kernels, [190.0], Array(positions), postfilter_db=db).process(x.astype(np.float32))[4 * RATE + DELAY :, 0]
+        for db in (0, 6)
+    )
+    angle = np.radians(190.0)
+    lead_s = (positions[0] - positions.mean(axis=0)) @ [np.cos(angle), np.sin(angle), 0] / 343_000
+    centre = np.fft.irfft(np.fft.rfft(wave[:, 0]) * np.exp(-2j * np.pi * np.fft.rfftfreq(frames, 1 / RATE) * lead_s), frames)
+    centre = centre[4 * RATE : -DELAY]
+    assert si_sdr_db(filtered, centre) > si_sdr_db(plain, centre) + 0.5
+
+
+@given(seed=seeds, microphones=st.integers(2, 6), db=st.floats(0, 40))
+@settings(max_examples=15)
+def test_the_postfilter_never_amplifies(seed, microphones, db):
+    """Of any sound: between its floor and 1. The kernel is held to it above."""
+    array = Array(POSITIONS[:microphones])
+    rng = np.random.default_rng(seed)
+    slow = reference.MVDR(steering([40.0], array), array.diffuse_coherence(), deferral_hops=0, postfilter_db=db)
+    for _ in range(30):
+        sound = rng.standard_normal((2, 257, microphones)) * 10 ** rng.uniform(-6, 1)
+        slow.hop(sound[0] + 1j * sound[1])
+        assert slow.gain.min() >= 10 ** (-db / 20) and slow.gain.max() <= 1
 
 
 def plane_wave_at_centre(heard, azimuth):
@@ -274,7 +325,7 @@ def test_a_stream_that_begins_in_digital_silence_begins_with_its_first_sound(ker
 def test_it_works_on_after_minutes_of_noise(kernels):
     """Single precision does not wear out: seven minutes of noise leave the beam as it is after ten seconds, to 0.5 dB."""
     x, _ = scene(10, [70.0], [0])
-    mvdr = made(kernels, [190.0], deferral_hops=0)
+    mvdr = made(kernels, [190.0], deferral_hops=0, postfilter_db=0)
     first = power_db(mvdr.process(x)[5 * RATE :])
     for _ in range(40):
         last = mvdr.process(x)
@@ -318,6 +369,7 @@ FIELD = CIRCLE.diffuse_coherence()
         ((GOOD, FIELD), {"deferral_hops": 63}, ValueError, "deferral_hops: got 63, wanted a multiple of 4"),
         ((GOOD, FIELD), {"deferral_hops": 260}, ValueError, "deferral_hops: got 260, wanted 0 to 256"),
         ((GOOD, FIELD), {"deferral_hops": 4.0}, TypeError, "deferral_hops: got float"),
+        ((GOOD, FIELD), {"postfilter_db": -1.0}, ValueError, r"postfilter_db: got -1.0, wanted 0 to 40"),
     ],
 )
 def test_the_constructor_names_what_is_wrong(kernels, arguments, options, error, match):

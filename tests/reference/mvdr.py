@@ -11,11 +11,12 @@ RAMP, LEAST = (0.2, 0.35), 0.1
 SOON, SOONEST, LONG, USUAL, LOUDEST = 60, 8, 100, 1 / 64, 30.0
 COMES, STAYS, LINGER, PATIENCE = 0.08, 0.02, 40, 250
 NEAR, SURE = 0.5, 0.05
+FADES = 0.4
 FLOOR_DB, SILENT, JUMP = -12.0, 1e-9, 4.0
 
 
 class MVDR:
-    def __init__(self, steering, coherence, forgetting=0.99, loading=0.02, deferral_hops=64):
+    def __init__(self, steering, coherence, forgetting=0.99, loading=0.02, deferral_hops=64, postfilter_db=6):
         self.d = np.asarray(steering, np.complex128)
         self.directions, self.bins, self.m = self.d.shape
         self.loading, self.step = loading, 1 - forgetting
@@ -30,6 +31,8 @@ class MVDR:
         self.near = alike.mean(axis=2) > NEAR
         self.num, self.den, self.usual = np.zeros(self.directions), 0.0, np.zeros(self.directions)
         self.over = self.soon = max(SOON / self.m, SOONEST)
+        self.along, self.across, self.gain = np.zeros(self.bins), np.zeros(self.bins), np.ones(self.bins)
+        self.lowest = 10 ** (-postfilter_db / 20)
         self.look = self.linger = self.age = self.hops = 0
         self.present = self.directions == 1
         self.refresh()
@@ -57,7 +60,7 @@ class MVDR:
         energy = np.sum(np.abs(x) ** 2, axis=1)
         if self.hops or energy.max() > SILENT:
             self.listen(x, energy)
-        return np.einsum("km,km->k", self.w.conj(), x)
+        return self.gain * np.einsum("km,km->k", self.w.conj(), x)
 
     def listen(self, x, energy):
         if self.hops >= START and (self.hops - START) % self.due() == 0:
@@ -70,6 +73,7 @@ class MVDR:
             self.find(z, xQx)
         d = self.d[self.look]
         rho = np.abs(np.einsum("km,km->k", d.conj(), z)) ** 2 / (self.dQd[self.look] * xQx)
+        self.attenuate(rho * xQx, (1 - rho) * xQx)
         gated = self.present and self.age <= PATIENCE
         g = np.clip((RAMP[1] - rho) / (RAMP[1] - RAMP[0]), 0, 1) if gated else np.ones(self.bins)
         self.learn(x, energy, np.where((energy > SILENT) & (g > LEAST), self.step * g, 0))
@@ -103,6 +107,12 @@ class MVDR:
         if best != before:
             self.aim()
 
+    def attenuate(self, along, across):
+        self.along = self.along + FADES * (along - self.along)
+        self.across = self.across + FADES * (across / (self.m - 1) - self.across)
+        p, n = (np.convolve(np.pad(of, 1, "edge"), np.ones(3), "valid") for of in (self.along, self.across))
+        self.gain = np.maximum(1 - n / (p + 1e-30), self.lowest)
+
     def learn(self, x, energy, a):
         if self.hops < START:
             self.power += energy / (self.m * START)
@@ -121,7 +131,8 @@ class MVDR:
         v = a * self.m * self.loading * self.power
         c = P[:, :, self.hops % self.m]
         own = c[:, self.hops % self.m].real
-        self.P = P - (v / (1 + v * own))[:, None, None] * c[:, :, None] * c[:, None].conj()
+        P = P - (v / (1 + v * own))[:, None, None] * c[:, :, None] * c[:, None].conj()
+        self.P = (P + P.conj().swapaxes(1, 2)) / 2  # what rounding makes of the other half would grow by 1 / (1 - a) a hop
 
     def process(self, x):
         """What the kernel gives for the whole stream: (frames, 1), two hops late."""

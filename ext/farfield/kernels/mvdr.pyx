@@ -17,6 +17,13 @@ turn, gets its share, in proportion to the noise's mean power pi. A hop much lou
 whole, which keeps P well conditioned in single precision. R starts as `coherence`, the beam as superdirective. The part of w
 across d is shrunk where the white noise gain would be below -12 dB (Cox's scaled projection), which keeps w^H d = 1.
 
+A postfilter takes down bins in which more noise is left than target. Whitened, the target lies along d alone and noise of now lies
+everywhere alike, so that what lies across d tells its level (Gannot and Cohen's beam-to-reference ratio), and no level is
+remembered that an interferer's syllables would make wrong. The gain is Wiener's:
+
+    p = 0.6 p + 0.4 |d^H Q x|^2 / (d^H Q d)      n = 0.6 n + 0.4 (x^H Q x - |d^H Q x|^2 / (d^H Q d)) / (M - 1)
+    y is multiplied by max(1 - n / p, floor)     p, n: summed over the bin and its two neighbours
+
 One direction: it is the target's, and the gate is always at work. Several: the target is a newcomer, somewhere. For each of
 them rho is averaged over every second bin from 312 to 6,282 Hz, bins weighted by how far |Q x|^2 exceeds its mean in known
 noise, the trace of Q (at most 30 times): there a known source weighs little however loud it gets. A direction is judged by
@@ -33,7 +40,8 @@ Cost a hop, M microphones, D directions: M + 1 FFTs; 257 (20 M^2 + 24 M) operati
 257 8 M^2 for each change of w, and every `deferral_hops` / 4 hops 96 8 M^2 D / 2 more. M = 6, D = 24: 0.4 million in 16 ms, and
 0.2 MB for each of the five kept Q (as M^2: 1.5 MB at 16).
 Sources: Capon, Proc. IEEE 57 (1969); Cox, Zeskind, Owen, IEEE Trans. ASSP 35 (1987); Scharf, McWhorter, "Adaptive matched
-subspace detectors and adaptive coherence estimators", Asilomar (1996); Huang, Shabestary, Gruenstein, "Hotword Cleaner",
+subspace detectors and adaptive coherence estimators", Asilomar (1996); Gannot, Cohen, "Speech enhancement based on the general
+transfer function GSC and postfiltering", IEEE Trans. SAP 12 (2004); Huang, Shabestary, Gruenstein, "Hotword Cleaner",
 ICASSP (2019), for the deferral.
 """
 
@@ -78,6 +86,7 @@ cdef float MOST_NOISE = 15.848932  # -12 dB of white noise gain
 cdef float SILENT = 1e-9
 cdef float JUMP = 4
 cdef float TINY = 1e-30
+cdef float FADES = 0.4      # of what the postfilter knows, a hop
 
 
 cdef inline void steps(Read re, Read im, Read dqd, Read xqx, Read energy, Write a, float step, bint gated) noexcept nogil:
@@ -91,6 +100,24 @@ cdef inline void steps(Read re, Read im, Read dqd, Read xqx, Read energy, Write 
         gate = gate if gate > 0 else 0
         gate = gate if gated else 1
         a[k] = step * gate if energy[k] > SILENT and gate > LEAST else 0
+
+
+cdef inline void attenuate(Read re, Read im, Read dqd, Read xqx, Write along, Write across, Write gain, int others,
+                           float lowest) noexcept nogil:
+    """The postfilter's gain in each bin, of d^H Q x."""
+    cdef Py_ssize_t k, below, above
+    cdef float fits, p, n, made
+    for k in range(STRIDE):
+        fits = (re[k] * re[k] + im[k] * im[k]) / dqd[k]
+        along[k] += FADES * (fits - along[k])
+        fits = xqx[k] - fits
+        across[k] += FADES * ((fits if fits > 0 else 0) - across[k])
+    for k in range(BINS):
+        below, above = k - 1 if k else 0, k + 1 if k < BINS - 1 else k
+        p = along[below] + along[k] + along[above]
+        n = across[below] + across[k] + across[above]
+        made = 1 - n / (others * p + TINY)
+        gain[k] = made if made > lowest else lowest
 
 
 cdef inline float loudest(Read energy) noexcept nogil:
@@ -108,7 +135,7 @@ cdef class MVDR:
     steering: complex64 (directions, 257, microphones), 1 to 72 and 2 to 16: a plane wave from there at each microphone.
     coherence: float64 (257, microphones, microphones), of the noise that is expected before any was heard. forgetting: of the
     noise, a hop. loading: diagonal, of the noise's power. deferral_hops: 0, or a multiple of 4 up to 256. gated: False where
-    all that is heard is noise.
+    all that is heard is noise. postfilter_db: by how much at most it takes a bin down, 0 (not at all) to 40.
     TypeError, ValueError: another dtype, shape or memory layout, not finite, a coherence that is no covariance, out of range.
     """
 
@@ -119,7 +146,7 @@ cdef class MVDR:
     cdef readonly int look   # number of the direction that is looked at
     cdef bint gated
     cdef int somebody, linger, age, hops, filled, period, slots, newest
-    cdef float step, load, density, soon, over
+    cdef float step, load, lowest, density, soon, over
     cdef Plan *plan
     cdef float *memory    # of all that follow
     cdef float *steering  # [direction][microphone][re, im][STRIDE]
@@ -132,13 +159,16 @@ cdef class MVDR:
     cdef float *start     # [entry][re, im][STRIDE], as the next two
     cdef float *p
     cdef float *kept      # [slot] of them, a ring
-    cdef float *power     # [STRIDE], as the next five
+    cdef float *power     # [STRIDE], as the next eight
     cdef float *dqd
     cdef float *xqx
     cdef float *energy
     cdef float *a
     cdef float *f
     cdef float *scale
+    cdef float *along     # of d, and across, averaged; and the postfilter's gain
+    cdef float *across
+    cdef float *gain
     cdef float *w         # [microphone][re, im][STRIDE], as the next three
     cdef float *x
     cdef float *z
@@ -149,7 +179,7 @@ cdef class MVDR:
     cdef float *scratch   # re, im STRIDE each; window SIZE; 3 SIZE for the transforms
     cdef float *search    # z [microphone][re, im], weight, fit, re, im: SEARCHED each; and Q [entry][re, im][SEARCHED]
 
-    def __cinit__(self, steering, coherence, *, forgetting=0.99, loading=0.02, deferral_hops=64, gated=True):
+    def __cinit__(self, steering, coherence, *, forgetting=0.99, loading=0.02, deferral_hops=64, gated=True, postfilter_db=6):
         cdef Py_ssize_t n
         given = _boundary.array("steering", steering, np.complex64, (None, BINS, None))
         self.directions = _boundary.count("directions in steering", given.shape[0], 1, MOST_DIRECTIONS)
@@ -159,6 +189,7 @@ cdef class MVDR:
             raise ValueError("steering: got values that are no plane wave's, wanted magnitudes from 0.5 to 2")
         self.step = 1 - _boundary.number("forgetting", forgetting, 0.5, 0.9999)
         self.load = _boundary.number("loading", loading, 0.001, 1)
+        self.lowest = 10 ** (-_boundary.number("postfilter_db", postfilter_db, 0, 40) / 20)
         deferral = _boundary.count("deferral_hops", deferral_hops, 0, 256)
         if deferral % 4:
             raise ValueError(f"deferral_hops: got {deferral}, wanted a multiple of 4")
@@ -195,7 +226,8 @@ cdef class MVDR:
         self.power = self.kept + self.slots * size
         self.dqd, self.xqx, self.energy = self.power + STRIDE, self.power + 2 * STRIDE, self.power + 3 * STRIDE
         self.a, self.f, self.scale = self.power + 4 * STRIDE, self.power + 5 * STRIDE, self.power + 6 * STRIDE
-        self.w = self.power + 7 * STRIDE
+        self.along, self.across, self.gain = self.power + 7 * STRIDE, self.power + 8 * STRIDE, self.power + 9 * STRIDE
+        self.w = self.power + 10 * STRIDE
         self.x, self.z, self.c = self.w + 2 * n * STRIDE, self.w + 4 * n * STRIDE, self.w + 6 * n * STRIDE
         self.held = self.w + 8 * n * STRIDE
         self.tail = self.held + n * SIZE
@@ -255,6 +287,9 @@ cdef class MVDR:
         memcpy(self.p, self.start, size * sizeof(float))
         for s in range(self.slots):
             memcpy(self.kept + s * size, self.start, size * sizeof(float))
+        memset(self.along, 0, 2 * STRIDE * sizeof(float))
+        for s in range(STRIDE):
+            self.gain[s] = 1
         self.density = 0
         self.over = self.soon
         self.filled = self.hops = self.look = self.linger = self.age = self.newest = 0
@@ -308,7 +343,7 @@ cdef class MVDR:
         return period
 
     cdef void block(self) noexcept nogil:
-        cdef Py_ssize_t m
+        cdef Py_ssize_t m, k
         cdef float *re = self.scratch
         cdef float *im = re + STRIDE
         cdef float *window = im + STRIDE
@@ -321,6 +356,9 @@ cdef class MVDR:
         if self.hops or loudest(self.energy) > SILENT:
             self.listen()
         filtered(self.w, self.x, re, im, self.microphones)
+        for k in range(BINS):
+            re[k] *= self.gain[k]
+            im[k] *= self.gain[k]
         synthesise(self.plan, window, re, im, self.tail, self.ready, 1, window + SIZE)
 
     cdef void listen(self) noexcept nogil:
@@ -343,6 +381,8 @@ cdef class MVDR:
         gated = self.gated and self.somebody and self.age <= PATIENCE
         filtered(self.steering + 2 * self.look * self.microphones * STRIDE, self.z, re, im, self.microphones)
         steps(re, im, self.dqd, self.xqx, self.energy, self.a, self.step, gated)
+        if self.lowest < 1:
+            attenuate(re, im, self.dqd, self.xqx, self.along, self.across, self.gain, self.microphones - 1, self.lowest)
         if self.hops < START:
             self.measure()
         else:
