@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from farfield import geometry, kernels
 from farfield.block import Block, Frame
-from farfield.cancel import MEMORY_S, cancel
+from farfield.cancel import MEMORY_S, PATIENT_MEMORY_S, cancel
 from farfield.direction import Direction, estimate
 from farfield.errors import InputError
 from farfield.health import SECOND, Fault, Health
@@ -16,7 +16,7 @@ from farfield.profile import MOST_REFERENCES, RATE, Profile
 from farfield.quietest import Quietest
 
 STAGES = ("echo", "beam", "all")
-ADAPTIVE, MICROPHONE = "adaptive", "microphone"
+ADAPTIVE, MICROPHONE, PATIENT = "adaptive", "microphone", "patient"
 _PREDICTED_FROM = 30  # spectra, those of all microphones together, that late reverberation is predicted from
 _MOST_TAPS = 15
 _ADAPTIVE_DIRECTIONS = 24  # that the adaptive beam tells apart
@@ -44,7 +44,8 @@ class Frontend:
 
     What is scored are candidates, of which the best counts, as `candidates` names them: the fixed beams, by where they look;
     where the profile says `adaptive`, a beam that cancels the noise that was there a second ago, steered to whoever is new; where
-    it says `best_microphone`, the microphone that was most quiet lately, as it is.
+    it says `best_microphone`, the microphone that was most quiet lately, as it is; where it says `patient_echo`, and there are
+    references, the first microphone that has not failed behind a canceller of its own, of a longer memory.
 
     `delay_samples` is what the stages hold back. Frames come out shifted back by it: sample `index` of a frame is what was
     captured at `index`. A gap in the stream (a jump of the index, or a new epoch) starts every stage anew; faults stay known.
@@ -74,6 +75,9 @@ class Frontend:
                 self._aligner = kernels.Aligner(self.microphones, self.references, late_samples=late)
             tail = profile.tail_ms * RATE // 1000
             self._echo = kernels.EchoCanceller(self.microphones, self.references, tail_samples=tail, memory_s=MEMORY_S)
+        self._patient: kernels.EchoCanceller | None = None
+        if self._echo is not None and profile.patient_echo and stages == "all" and azimuths_deg is None:
+            self._patient = kernels.EchoCanceller(1, self.references, tail_samples=tail, memory_s=PATIENT_MEMORY_S)
         suppresses_echo = profile.suppress_echo and self._echo is not None
         if suppresses_echo or (profile.suppress_noise and stages != "beam"):
             self._suppressor = kernels.Suppressor(
@@ -108,8 +112,12 @@ class Frontend:
                 self._quietest = Quietest(self.microphones, self._beamformer.delay_samples)
                 self.candidates += (MICROPHONE,)
         self.candidates = self.candidates or tuple(f"microphone {number}" for number in range(self.microphones))
+        if self._patient is not None:
+            self.candidates += (PATIENT,)
         self._late = sum(stage.delay_samples for stage in (self._aligner, self._echo, self._suppressor) if stage is not None)
         self.delay_samples: int = self._late + (0 if self._beamformer is None else self._beamformer.delay_samples)
+        lined_up = sum(stage.delay_samples for stage in (self._aligner, self._echo) if stage is not None)
+        self._patient_late = self.delay_samples - lined_up
         self.signals: int = len(self.candidates)
         self.reset()
 
@@ -150,11 +158,13 @@ class Frontend:
 
     def _restart(self) -> None:
         """As at a stream's beginning, but for what is known of the microphones: a second of sound may well have gaps for that."""
-        cancelling = (self._aligner, self._echo, self._suppressor, self._dereverberator)
+        cancelling = (self._aligner, self._echo, self._patient, self._suppressor, self._dereverberator)
         for stage in (*cancelling, self._beamformer, self._adaptive, self._quietest, self._finder):
             if stage is not None:
                 stage.reset()
         self._hearing = self.array
+        self._first = 0  # microphone of the patient canceller
+        self._held = np.zeros((self._patient_late, 1), np.float32)
         if self.faults:
             self._adapt()
         self._expected: tuple[int, int] | None = None
@@ -174,6 +184,9 @@ class Frontend:
             self._adaptive = self._steered(used, self.health.gains_db) if used.sum() > 1 else None
         if self._quietest is not None:
             self._quietest.use(used)
+        if self._patient is not None and self._first != int(np.argmax(used)):
+            self._first = int(np.argmax(used))
+            self._patient.reset()
 
     def _weights(self, used: NDArray[np.bool_], gains_db: NDArray[np.float64]) -> NDArray[np.complex64]:
         """Superdirective beams of the microphones in use, with their gains and delays made up for."""
@@ -198,6 +211,12 @@ class Frontend:
         if self._adaptive is None:
             return np.zeros((len(heard), 1), np.float32)
         return self._adaptive.process(heard if self._columns.all() else np.ascontiguousarray(heard[:, self._columns]))
+
+    def _patiently(self, left: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the patient canceller left, as late as the other signals."""
+        joined = np.concatenate([self._held, left])
+        self._held = joined[len(left) :].copy()
+        return joined[: len(left)]
 
     def forget(self) -> None:
         """Zero the microphones' sound that is held beyond what has yet to leave; what was learnt of the room stays.
@@ -243,11 +262,16 @@ class Frontend:
         captured = heard
         played: NDArray[np.int16 | np.float32] = np.ascontiguousarray(samples[:, self.microphones :])
         playing = bool(played.size) and int(np.abs(played.astype(np.int32)).max()) > _PLAYING
+        left: list[NDArray[np.float32]] = []
         if self._echo is not None:
+            cancellers = [(self._echo, slice(None))]
+            if self._patient is not None:
+                cancellers.append((self._patient, slice(self._first, self._first + 1)))
             if self._aligner is None:
-                heard = self._echo.process(raw, played)
+                left = [each.process(np.ascontiguousarray(raw[:, columns]), played) for each, columns in cancellers]
             else:
-                heard, captured, _ = cancel(self._aligner, self._echo, raw, played, end - len(samples) - self._start)
+                left, captured, _ = cancel(self._aligner, cancellers, raw, played, end - len(samples) - self._start)
+            heard = left[0]
             if self._suppressor is not None:
                 heard = self._suppressor.process(heard, captured if self._suppressor.echo else None)
         elif self._suppressor is not None:
@@ -261,6 +285,8 @@ class Frontend:
             others.append(self._cancelled(heard))
         if self._quietest is not None:
             others.append(self._quietest.process(heard))
+        if self._patient is not None:
+            others.append(self._patiently(left[1]))
         if others:
             signals = np.concatenate([signals, *others], axis=1)
         if self.health is not None and self.health.process(raw, end, playing=playing):

@@ -32,7 +32,9 @@ class Profile:
     positions_mm: (microphones, 3), x, y, z of each in the array's own coordinates. gains_db, delays_us: by how much each is
     louder and later than the middle of the array, as `farfield calibrate` measures it; made up for in beams and direction.
     beams: how many fixed beams are formed. adaptive: whether a beam that cancels noise learnt a second before is scored too;
-    best_microphone: whether the quietest microphone is. tail_ms: length of echo path that the canceller can learn.
+    best_microphone: whether the quietest microphone is. patient_echo: whether the first microphone is, its echo taken out by a
+    second canceller, which learns less from a talker and follows a room that changes later.
+    tail_ms: length of echo path that a canceller can learn.
     align: whether the echo's delay (up to 600 ms) and the clocks' drift are found and removed. reference_late_ms: by how much a
     reference may come later than its echo, up to 50; the microphones are held back for it.
     suppress_echo, suppress_noise: whether what the canceller leaves, and stationary noise, is suppressed, for another 12 ms of
@@ -52,6 +54,7 @@ class Profile:
     beams: int = 6
     adaptive: bool = False
     best_microphone: bool = False
+    patient_echo: bool = False
     tail_ms: int = 128
     align: bool = True
     reference_late_ms: int = 0
@@ -160,6 +163,7 @@ def _parsed(source: str, text: str) -> Profile:
         beams=top.whole("beams", 1, 16, default=6),
         adaptive=top.flag("adaptive", default=False),
         best_microphone=top.flag("best_microphone", default=False),
+        patient_echo=top.flag("patient_echo", default=False),
         tail_ms=top.whole("tail_ms", 16, 512, default=128),
         align=top.flag("align", default=True),
         reference_late_ms=top.whole("reference_late_ms", 0, 50, default=0),

@@ -48,7 +48,7 @@ def enhance(
 
     The chain's delay is taken out of the sound and reported.
     """
-    layout = load_profile(profile)
+    layout = replace(load_profile(profile), patient_echo=False)  # one signal is written
     if suppress is not None:
         layout = _suppressing(layout, suppress)
     if dereverberate:

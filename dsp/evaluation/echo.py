@@ -124,7 +124,7 @@ def ours(recording: Recording, tail: int, align: bool = True, noise: bool = Fals
     if aligner is None:
         left = canceller.process(mic, ref)
     else:
-        left, mic, ref = cancel(aligner, canceller, mic, ref, 0)
+        (left,), mic, ref = cancel(aligner, [(canceller, slice(None))], mic, ref, 0)
     linear = left[late : late + len(recording.mic), 0].copy()
     suppressed = np.asarray(suppressor.process(left, np.asarray(mic, np.float32))[more:, 0], np.float32)
     if aligner is None:

@@ -25,6 +25,7 @@ Sound = NDArray[np.float32]
 MUSIC = "music"  # the name of synthetic chords
 CHAINS: dict[str, dict[str, Any]] = {  # what the profile switches on
     "linear": {},
+    "linear, patient too": {"patient_echo": True},
     "suppressor": {"suppress_echo": True},
     "suppressor, noise": {"suppress_echo": True, "suppress_noise": True},
 }
@@ -121,10 +122,10 @@ def _played(playback: Playback, frames: int, random: np.random.Generator) -> Sou
 
 
 def through(captured: NDArray[np.int16], chain: str) -> NDArray[np.int16]:
-    """The front end's signal, int16 (frames,), in time with what was captured; `chain`: one of CHAINS."""
+    """The front end's candidates, int16 (frames, signals), in time with what was captured; `chain`: one of CHAINS."""
     frontend = Frontend(replace(load_profile("single"), **CHAINS[chain]), 1)
     padded = np.concatenate([captured, np.zeros((frontend.delay_samples, 2), np.int16)])
-    heard = [frontend.process(Block(padded[at : at + _BLOCK], at)).beams[:, 0] for at in range(0, len(padded), _BLOCK)]
+    heard = [frontend.process(Block(padded[at : at + _BLOCK], at)).beams for at in range(0, len(padded), _BLOCK)]
     return np.concatenate(heard)
 
 

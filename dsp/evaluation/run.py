@@ -61,13 +61,20 @@ def score(part: Part, model: Model) -> Scored:
 
 
 def scored(number: int, made: Stream, samples: NDArray[np.int16], model: Model) -> Scored:
-    """A stream as it reached the detector: `samples`, int16 (frames,), in time with it."""
+    """A stream as it reached the detector: `samples`, int16 (frames,) or (frames, signals), in time with it."""
     detector = Detector(replace(model, second_look=None))
-    detector.process(Frame(samples[:, None], 0, 0, 0, len(samples)))
-    p = detector.steps.p
+    signals = [np.ascontiguousarray(signal) for signal in np.atleast_2d(samples.T)]
+    each = []
+    for signal in signals:
+        detector.reset()
+        detector.process(Frame(signal[:, None], 0, 0, 0, len(signal)))
+        each.append(detector.steps.p)
+    p = np.max(each, axis=0)
     floor = model.threshold if model.second_look else min(curve.FLOOR, model.threshold)
     kept = curve.notable(p, floor)
-    looked = looks(model, samples, p)[kept] if model.second_look else None
+    looked = None
+    if model.second_look:
+        looked = np.max([looks(model, signal, own) for signal, own in zip(signals, each, strict=True)], axis=0)[kept]
     index = detector.steps.index[kept]
     return Scored(number, index, p[kept], made.said, made.skipped, len(samples), made.spoken, looked, model.threshold)
 

@@ -65,7 +65,7 @@ def test_what_is_played_and_its_echo_are_within_the_cancellers_reach(part):
     click[4_000, 0] = 20_000
     for chain in playback.CHAINS:
         out = playback.through(click, chain)
-        assert len(out) == 9_000 and np.argmax(np.abs(out.astype(int))) == 4_000
+        assert len(out) == 9_000 and set(np.argmax(np.abs(out.astype(int)), axis=0)) == {4_000}
 
 
 def test_the_device_says_the_word_itself(part, word):
@@ -101,7 +101,7 @@ def test_the_command_tells_of_each_condition(word):
     chains = [*playback.CHAINS, "linear, own words ignored", "suppressor, own words ignored"]
     music, own = ([(kind, 10.0, chain) for chain in chains] for kind in ("music", "the word"))
     assert kinds == [("nothing", None, ""), *music, *own]
-    assert [at["words"] for at in told["conditions"]] == [1] * 6 + [0] * 5
+    assert [at["words"] for at in told["conditions"]] == [1] * 7 + [0] * 6
     assert told["conditions"][0]["missed"] == 0
     assert told["threshold"] == load_model("alexa").deciding_threshold
 
