@@ -122,7 +122,7 @@ def collect(
     near: list[list[Labelled]] = [[] for _ in phrases]
     sentences: list[Labelled] = []
     if tts:
-        everyday = (resources.files("farfield.training") / "phrases" / "everyday.txt").read_text("utf-8").splitlines()
+        everyday = [line for line in _everyday() if not any(_says(line, phrase) for phrase in phrases)]
         for number, phrase in enumerate(phrases):
             spoken[number] = _spoken([f"{phrase.word}{mark}" for mark in ("", ".", "?", "!")], voices(_TTS_WORDS, random))
             near[number] = _spoken(list(phrase.near), voices(_TTS_NEAR if phrase.near else 0, random))
@@ -182,12 +182,23 @@ def _spoken_of(name: str, folders: Sequence[Path], phrases: Sequence[Phrase], sk
         if table and name.startswith(f"{folder.name}/") and name not in table:
             skipped.append(f"{name}: has no transcript in {folder.name}.tsv, so that it may hold a wake word")
             return True
-        text = table.get(name, "").casefold().split()
+        text = table.get(name, "").casefold()
         for phrase in phrases:
-            if any(word in text for word in phrase.word.casefold().split()):
-                skipped.append(f"{name}: says {' '.join(text)!r}, and {phrase.word!r} is the wake word")
+            if _says(text, phrase):
+                skipped.append(f"{name}: says {text!r}, and {phrase.word!r} is the wake word")
                 return True
     return False
+
+
+def _says(text: str, phrase: Phrase) -> bool:
+    """Whether any word of the phrase is one of the text's."""
+    words = text.casefold().split()
+    return any(word in words for word in phrase.word.casefold().split())
+
+
+def _everyday() -> list[str]:
+    """Sentences that people say to devices and beside them."""
+    return (resources.files("farfield.training") / "phrases" / "everyday.txt").read_text("utf-8").splitlines()
 
 
 def _spoken(phrases: list[str], by: list[Voice]) -> list[Labelled]:

@@ -79,6 +79,20 @@ def test_synthetic_voices_stand_in_for_people_where_there_are_no_recordings(tiny
         assert len(beside.material(part).words[0].synthetic) == 4 and len(beside.material(part).words[0].real) == 2
 
 
+def test_sentences_that_say_the_word_are_not_spoken(tiny, spoken_folders, monkeypatch):
+    """For a device called "lights" the lights are not turned on in what it learns not to wake to; for another they are."""
+    spoken = material._spoken
+    asked = []
+    monkeypatch.setattr(material, "_spoken", lambda phrases, by: asked.append(list(phrases)) or spoken(phrases, by))
+    everyday = material._everyday()
+    lights = [line for line in everyday if "lights" in line.split()]
+    assert lights and "turn on the lights in the kitchen" in lights
+    for word, left_out in (("Lights", lights), ("snowboy", [])):
+        asked.clear()
+        collected([material.Phrase(word, (spoken_folders / "word",), ("yellow",))], spoken_folders, tts=True)
+        assert asked[-1] == [line for line in everyday if line not in left_out]
+
+
 def test_nothing_usable_is_said(tiny, spoken_folders, tmp_path):
     (tmp_path / "empty").mkdir()
     phrase = material.Phrase("hello", (tmp_path / "empty",), ())
