@@ -33,7 +33,7 @@ class Profile:
     louder and later than the middle of the array, as `farfield calibrate` measures it; made up for in beams and direction.
     beams: how many fixed beams are formed. adaptive: whether a beam that cancels noise learnt a second before is scored too;
     best_microphone: whether the quietest microphone is. patient_echo: whether the first microphone is, its echo taken out by a
-    second canceller, which learns less from a talker and follows a room that changes later.
+    second canceller, which learns less from a talker and follows a room that changes later; where there are references.
     tail_ms: length of echo path that a canceller can learn.
     align: whether the echo's delay (up to 600 ms) and the clocks' drift are found and removed. reference_late_ms: by how much a
     reference may come later than its echo, up to 50; the microphones are held back for it.
@@ -54,7 +54,7 @@ class Profile:
     beams: int = 6
     adaptive: bool = False
     best_microphone: bool = False
-    patient_echo: bool = False
+    patient_echo: bool = True
     tail_ms: int = 128
     align: bool = True
     reference_late_ms: int = 0
@@ -62,7 +62,7 @@ class Profile:
     suppress_noise: bool = False
     comfort_noise: bool = False
     dereverberate: bool = False
-    ignore_own_words: bool = False
+    ignore_own_words: bool = True
     words: tuple[str, ...] = ()
     gains: tuple[float, ...] = ()  # of each microphone; none where nothing was measured
     delays: tuple[float, ...] = ()
@@ -163,7 +163,7 @@ def _parsed(source: str, text: str) -> Profile:
         beams=top.whole("beams", 1, 16, default=6),
         adaptive=top.flag("adaptive", default=False),
         best_microphone=top.flag("best_microphone", default=False),
-        patient_echo=top.flag("patient_echo", default=False),
+        patient_echo=top.flag("patient_echo", default=True),
         tail_ms=top.whole("tail_ms", 16, 512, default=128),
         align=top.flag("align", default=True),
         reference_late_ms=top.whole("reference_late_ms", 0, 50, default=0),
@@ -171,7 +171,7 @@ def _parsed(source: str, text: str) -> Profile:
         suppress_noise=top.flag("suppress_noise", default=False),
         comfort_noise=top.flag("comfort_noise", default=False),
         dereverberate=top.flag("dereverberate", default=False),
-        ignore_own_words=top.flag("ignore_own_words", default=False),
+        ignore_own_words=top.flag("ignore_own_words", default=True),
         words=top.words("words"),
         gains=tuple(gains) if any(gains) else (),
         delays=tuple(delays) if any(delays) else (),

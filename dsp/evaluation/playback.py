@@ -24,12 +24,13 @@ Sound = NDArray[np.float32]
 
 MUSIC = "music"  # the name of synthetic chords
 CHAINS: dict[str, dict[str, Any]] = {  # what the profile switches on
-    "linear": {},
+    "linear": {"patient_echo": False},
     "linear, patient too": {"patient_echo": True},
-    "suppressor": {"suppress_echo": True},
-    "suppressor, noise": {"suppress_echo": True, "suppress_noise": True},
+    "suppressor": {"patient_echo": False, "suppress_echo": True},
+    "suppressor, noise": {"patient_echo": False, "suppress_echo": True, "suppress_noise": True},
 }
 IGNORING = ", own words ignored"
+_IGNORED = ("linear", "linear, patient too", "suppressor")
 _LEAD_S = 5  # for which the device has played when the stream begins
 _LOUDEST_DBFS = -12.0  # of the echo's loudest frame: beyond, it would clip
 _REFERENCE_DBFS = -14.0  # of what is played, clip by clip
@@ -58,7 +59,7 @@ def own_words(part: Part, words: Sequence[str]) -> tuple[Part, float]:
 
 
 def score(part: Part, model: Model, playback: Playback | None) -> dict[str, Scored]:
-    """A part as it is ({"": ...}), or through each of CHAINS while the device plays, two of them ignoring own words too.
+    """A part as it is ({"": ...}), or through each of CHAINS while the device plays, three of them ignoring own words too.
 
     InputError: playback that would clip the microphone.
     """
@@ -74,7 +75,7 @@ def score(part: Part, model: Model, playback: Playback | None) -> dict[str, Scor
     found = {chain: scored(part.number, made, through(captured, chain)[_LEAD_S * RATE :], model) for chain in CHAINS}
     player = PlayedWords(model)
     player.hear(Block(captured[_LEAD_S * RATE :], 0), 1)
-    return found | {f"{chain}{IGNORING}": _ignoring(found[chain], player) for chain in ("linear", "suppressor")}
+    return found | {f"{chain}{IGNORING}": _ignoring(found[chain], player) for chain in _IGNORED}
 
 
 def _ignoring(heard: Scored, player: PlayedWords) -> Scored:

@@ -30,7 +30,7 @@ class Forgetful:
     """Planted: a canceller that recalls nothing."""
 
     def __init__(self, canceller):
-        self.process = canceller.process
+        self.process, self.microphones = canceller.process, canceller.microphones
 
     def recall(self):
         pass
@@ -43,7 +43,8 @@ def test_a_jump_of_80_ms_is_over_within_2_s(seed):
     short = {}
     for name, wrap in (("recalls", lambda canceller: canceller), ("forgetful", Forgetful)):
         aligner, canceller = kernels.Aligner(1, 1), kernels.EchoCanceller(1, 1)
-        left = cancel(aligner, wrap(canceller), mic, ref, 0)[0][aligner.delay_samples + canceller.delay_samples :]
+        (left,), _, _ = cancel(aligner, [(wrap(canceller), slice(None))], mic, ref, 0)
+        left = left[aligner.delay_samples + canceller.delay_samples :]
         erle = [power_db(mic[at : at + 4_000]) - power_db(left[at : at + 4_000]) for at in range(0, len(left) - 4_000, 4_000)]
         before, first = np.mean(erle[24:32]), erle[40]
         assert erle[33] < 6, "planted: the jump must be heard"
@@ -64,7 +65,7 @@ def test_any_chunking_recalls_at_the_same_sample(cuts):
         at, parts = 0, []
         while at < len(mic):
             size = sizes[len(parts) % len(sizes)]
-            parts.append(cancel(aligner, canceller, mic[at : at + size], ref[at : at + size], at)[0])
+            parts.append(cancel(aligner, [(canceller, slice(None))], mic[at : at + size], ref[at : at + size], at)[0][0])
             at += size
         made.append(np.concatenate(parts))
         assert aligner.moves == 2

@@ -28,7 +28,8 @@ def talk(seconds, channels, seed=0):
 
 
 def chain_of(name, references, models, **arguments):
-    return Chain(load_profile(name), models, references=references, **arguments)
+    """Its references are noise and no loudspeaker's, so that a random model's words would seem to be played."""
+    return Chain(replace(load_profile(name), ignore_own_words=False), models, references=references, **arguments)
 
 
 def feed(chain, samples, cuts=(512,), index=0, epoch=0):

@@ -79,7 +79,7 @@ def test_the_device_says_the_word_itself(part, word):
     raw = scored(0, made, np.ascontiguousarray(captured[:, 0]), model)
     assert len(raw.decisions(model.deciding_threshold, model.refractory_ms)) >= 1
     found = playback.score(silent, model, played)
-    for chain in ("suppressor", "linear, own words ignored"):
+    for chain in ("suppressor", "linear, own words ignored", "linear, patient too, own words ignored"):
         assert not found[chain].decisions(model.deciding_threshold, model.refractory_ms), chain
 
 
@@ -98,10 +98,11 @@ def test_the_command_tells_of_each_condition(word):
     assert found.exception is None, found.exception
     told = json.loads(found.stdout.splitlines()[-1])
     kinds = [(at["playback"], at["over_db"], at["chain"]) for at in told["conditions"]]
-    chains = [*playback.CHAINS, "linear, own words ignored", "suppressor, own words ignored"]
+    ignoring = [f"{chain}, own words ignored" for chain in ("linear", "linear, patient too", "suppressor")]
+    chains = [*playback.CHAINS, *ignoring]
     music, own = ([(kind, 10.0, chain) for chain in chains] for kind in ("music", "the word"))
     assert kinds == [("nothing", None, ""), *music, *own]
-    assert [at["words"] for at in told["conditions"]] == [1] * 7 + [0] * 6
+    assert [at["words"] for at in told["conditions"]] == [1] * 8 + [0] * 7
     assert told["conditions"][0]["missed"] == 0
     assert told["threshold"] == load_model("alexa").deciding_threshold
 
