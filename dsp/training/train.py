@@ -176,13 +176,20 @@ def finish(
     both, both_found = measure.choose_look(looked, lows, plain, recipe.fa_per_hour)
     helps = both_found.miss < measure.choose(scored, plain, recipe.fa_per_hour)[1].miss
     alone, alone_found = measure.choose(scored, plain, _ALONE_PER_HOUR)
+    lowest = 0.0
+    if not recipe.negatives and helps:
+        both, both_found = measure.cautious(looked, plain, both)
+        lowest = both.look_threshold or 0.0
+    elif not recipe.negatives:
+        alone, alone_found = measure.cautious(scored, plain, alone)
+        lowest = alone.threshold
 
     common = {"made_by": f"farfield {__version__}", "recipe": recipe.described() | {"fa_per_hour": recipe.fa_per_hour}, **notes}
     card = common | {
         "weights": weight_count(load_network(work, Task(None), words).of_word(number)),
         "clips": _counted(recipe, material, number),
         "figures": _measured_on(recipe, material, number) | measure.as_card(alone_found),
-        "calibration": measure.calibration(scored, plain, alone),
+        "calibration": measure.calibration(scored, plain, alone, lowest=0.0 if helps else lowest),
     }
     shipped = looks(None, "look", LOOKS) + looks(None, "head", HEADS)
     look_card = common | {
@@ -190,7 +197,7 @@ def finish(
         "listener": _reading(both, both_found),
         "embedding": {name: embedding.description()[name] for name in ("source", "licence")},
         "figures": _measured_on(recipe, material, number) | measure.as_card(both_found),
-        "calibration": measure.calibration(looked, plain, both),
+        "calibration": measure.calibration(looked, plain, both, lowest=lowest if helps else 0.0),
     }
 
     def trained(left_out: int | None, card: Mapping[str, Any], look_card: Mapping[str, Any]) -> Trained:
@@ -236,6 +243,8 @@ def _measured_on(recipe: Recipe, material: Collection, number: int) -> dict[str,
     )
     real = bool(recipe.phrases[number].positives)
     on = crossed if real else f"synthetic voices only: no real voice has been measured. {crossed}"
+    if not recipe.negatives:
+        on += "; the threshold is higher than they ask for, by what one in a hundred of the clean words can spare"
     return {"on": on, "people": len({clip.person for clip in material.positives[number]})}
 
 

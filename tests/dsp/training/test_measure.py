@@ -123,6 +123,27 @@ def test_a_second_look_lets_the_threshold_be_lower():
     assert measure.calibration([part], model, alone)[0][1] == 1.0
 
 
+@pytest.mark.parametrize("look", [False, True])
+def test_caution_takes_what_clean_words_can_spare(look):
+    """200 clean words that reach 0.9 down to 0.5 in steps of 0.002: two of them are given up, and no more; noise may cost."""
+    model = random_model(0)
+    said = [measure.Said(kind, NONE, 480, 480 + 160 * 60) for kind in ("clean",) * 200 + ("room",) * 50]
+    peaks = [0.9 - 0.002 * n for n in range(200)] + [0.3] * 50
+    words = [planted(*((20 + n, 0.95 if look else peak) for n in range(5))) for peak in peaks]
+    part = measure.Scored(measure.Streams(said, [NONE], 1.0), words, [planted()],
+                          [np.full(100, peak) for peak in peaks], [np.zeros(100)])  # fmt: skip
+    low = measure.Setting(3, 0.5, 0.2) if look else measure.Setting(3, 0.2)
+    chosen, found = measure.cautious([part], model, low)
+    threshold = chosen.look_threshold if look else chosen.threshold
+    assert 0.502 <= threshold < 0.508 if look else threshold == 0.5
+    assert found.missed["clean"] <= 2 and found.missed["room"] == 50
+    assert found == measure.figures([part], model, chosen)
+    again, _ = measure.cautious([part], model, chosen)
+    assert (again.look_threshold if look else again.threshold) >= threshold, "never lower"
+    strict = measure.Setting(3, 0.5, 0.99) if look else measure.Setting(3, 0.99)
+    assert measure.cautious([replace(part, words=[planted()] * 250)], model, strict)[1].missed["clean"] == 200
+
+
 def test_looks_are_those_of_the_verifier_where_the_listener_asks():
     model = random_model(0)
     sound = augment.to_int16(0.3 * augment.colored(4 * RATE, 1.0, np.random.default_rng(0)))
@@ -162,6 +183,7 @@ def test_a_calibration_falls_as_thresholds_rise():
     pairs = measure.calibration(parts, model, measure.Setting(1, 0.0))
     thresholds, rates = zip(*pairs, strict=True)
     assert sorted(thresholds) == list(thresholds) and sorted(rates, reverse=True) == list(rates)
+    assert measure.calibration(parts, model, measure.Setting(1, 0.0), lowest=0.75)[0][1] == 0.5, "none of a lower threshold"
     assert rates == (1.5, 0.5, 0.0) and thresholds[1] == pytest.approx(0.7, abs=0.011) and thresholds[2] >= 0.89
 
 

@@ -159,6 +159,7 @@ def test_synthetic_voices_alone_make_a_model_whose_card_says_so(tiny, folders):
     (trained,) = train.train(recipe, folders / "work", {}, silent, silent)
     model = trained.model
     assert model.card["figures"]["on"].startswith("synthetic voices only: no real voice has been measured")
+    assert "the threshold is higher than they ask for" in model.card["figures"]["on"]
     assert model.card["clips"] == {"word": 0, "other_speech": 0, "noise": 0, "synthetic": 4 + 4 + 4}
 
 
