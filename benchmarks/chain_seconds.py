@@ -11,9 +11,9 @@ from farfield.block import Block
 MICROPHONES, REFERENCES = 6, 2
 
 
-def chain() -> farfield.Chain:
+def chain(word: str = "alexa") -> farfield.Chain:
     """Six microphones, a stereo reference, one word."""
-    return farfield.Chain(farfield.load_profile("respeaker-6mic"), [farfield.load_model("alexa")], references=REFERENCES)
+    return farfield.Chain(farfield.load_profile("respeaker-6mic"), [farfield.load_model(word)], references=REFERENCES)
 
 
 def blocks(seconds: int, frames: int) -> list[Block]:
