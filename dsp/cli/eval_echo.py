@@ -32,6 +32,9 @@ _COLUMNS = {
 @click.option("--align/--no-align", default=True, show_default=True, help="Whether delay and drift are found and taken out.")
 @click.option("--suppress-noise", is_flag=True, help="Let the suppressor take stationary noise away too.")
 @click.option("--aecmos", type=click.Choice(sorted(SCENES)), help="Have AECMOS rate them; who is heard in the recordings.")
+@click.option("--beginnings", type=click.IntRange(1, 16), default=1, show_default=True,
+              help="Places within a hop from which each recording begins: by it figures of short ones differ, which are means "
+                   "then, with half of what lies between the least and the most.")  # fmt: skip
 @click.option("--plot", type=click.Path(path_type=Path), metavar="OUT.png", help="Draw ERLE by second.")
 @as_json
 def evaluate_echo(
@@ -41,6 +44,7 @@ def evaluate_echo(
     align: bool,
     suppress_noise: bool,
     aecmos: str | None,
+    beginnings: int,
     plot: Path | None,
     as_json: bool,
 ) -> None:
@@ -59,7 +63,8 @@ def evaluate_echo(
     if aecmos is not None:
         need("speechmos", "speechmos", "aecmos")
         need("onnxruntime", "onnxruntime", "aecmos")
-    found = echo.evaluate(folder, tail_ms * RATE // 1000, change_s, align, noise=suppress_noise, scene=aecmos)
+    tail = tail_ms * RATE // 1000
+    found = echo.evaluate(folder, tail, change_s, align, noise=suppress_noise, scene=aecmos, beginnings=beginnings)
     if any(told["speex"] is None for told in found):
         note("Speex is left out: its library is not installed (Debian: libspeexdsp1)")
     if plot is not None:
@@ -85,10 +90,16 @@ def _print(found: list[dict[str, Any]]) -> None:
         for name, side in (("linear", "ours"), ("suppressor", "suppressed"), ("Speex", "speex")):
             if told[side] is not None:
                 bound = _figure(told["bound_settled_db"]) if side == "ours" else ""
-                table.add_row(*about, name, *(_figure(told[side][key]) for key in shown), bound)
+                table.add_row(*about, name, *(_cell(told[side], key) for key in shown), bound)
                 about = [""] * len(about)
         table.add_section()
     Console(width=None if Console().is_terminal else 170).print(table)
+
+
+def _cell(figures: dict[str, Any], key: str) -> str:
+    """A figure, and where there is one, how far it spreads."""
+    spread = figures.get("spread", {}).get(key)
+    return _figure(figures[key]) + ("" if spread is None else f" ±{spread:.1f}")
 
 
 def _figure(value: float | None, places: int = 1) -> str:

@@ -26,6 +26,7 @@ _PAUSE = 1e-3  # of the power of the talker's loudest frame
 _STEP = 1_600  # convergence is told to 0.1 s, over windows of 0.5 s
 _WITHIN_DB = 3.0
 _LEAD = 64
+_HOP = 128  # of the canceller
 
 
 @dataclass(frozen=True)
@@ -109,27 +110,27 @@ class Left:
     drift_ppm: float | None
 
 
-def ours(recording: Recording, tail: int, align: bool = True, noise: bool = False) -> Left:
+def ours(recording: Recording, tail: int, align: bool = True, noise: bool = False, before: int = 0) -> Left:
     """The linear stage and, after it, the suppressor.
 
     align: whether the aligner goes before them, as in the chain; without it nothing is found. noise: whether the suppressor
-    takes stationary noise away too.
+    takes stationary noise away too. before: samples of silence that are heard first.
     """
     canceller = kernels.EchoCanceller(1, recording.ref.shape[1], tail_samples=tail, memory_s=MEMORY_S)
     suppressor = kernels.Suppressor(1, noise=noise, late_samples=canceller.delay_samples)
     aligner = kernels.Aligner(1, recording.ref.shape[1]) if align else None
     late = canceller.delay_samples + (0 if aligner is None else aligner.delay_samples)
     more = late + suppressor.delay_samples
-    mic, ref = (np.pad(x, ((0, more), (0, 0))) for x in (recording.mic[:, None], recording.ref))
+    mic, ref = (np.pad(x, ((before, more), (0, 0))) for x in (recording.mic[:, None], recording.ref))
     if aligner is None:
         left = canceller.process(mic, ref)
     else:
         (left,), mic, ref = cancel(aligner, [(canceller, slice(None))], mic, ref, 0)
-    linear = left[late : late + len(recording.mic), 0].copy()
-    suppressed = np.asarray(suppressor.process(left, np.asarray(mic, np.float32))[more:, 0], np.float32)
+    linear = left[before + late :][: len(recording.mic), 0].copy()
+    suppressed = np.asarray(suppressor.process(left, np.asarray(mic, np.float32))[before + more :, 0], np.float32)
     if aligner is None:
         return Left(recording.ref, linear, suppressed, None, None)
-    early = aligner.delay_samples
+    early = before + aligner.delay_samples
     aligned = np.ascontiguousarray(ref[early : early + len(recording.mic)])
     found = aligner.echo_samples
     delay_ms = None if found is None else round(found * 1000 / RATE, 2)
@@ -204,32 +205,61 @@ def _converged(erle: NDArray[np.float64]) -> float | None:
 
 
 def evaluate(
-    folder: Path, tail: int, change_s: float | None = None, align: bool = True, *, noise: bool = False, scene: str | None = None
+    folder: Path,
+    tail: int,
+    change_s: float | None = None,
+    align: bool = True,
+    *,
+    noise: bool = False,
+    scene: str | None = None,
+    beginnings: int = 1,
 ) -> list[dict[str, Any]]:
     """Each recording's figures, of our linear stage, our suppressor after it and Speex (None where its library is not there).
 
     With them the delay and drift found, and the linear stage's yardstick: the ERLE from 3 s on of the best fixed filter of 2,048
     taps. noise: whether stationary noise is suppressed too. scene: what AECMOS is told of the recordings; None: it is not asked.
+    beginnings: from how many places within a hop each recording begins, for by that the figures of one of few seconds differ:
+    they are means then, and `spread` of each side has half of what lies between the least and the most of each.
     """
     peer = speex.library()
     found = []
     for recording in recordings(folder):
-        left = ours(recording, tail, align, noise)
-        theirs = None if peer is None else speex.cancel(peer, recording.mic, recording.ref, tail)
-        told: dict[str, Any] = {
-            "recording": recording.name,
-            "seconds": round(len(recording.mic) / RATE, 2),
-            "delay_ms": left.delay_ms,
-            "drift_ppm": left.drift_ppm,
-            "bound_settled_db": _bound(recording, left.ref),
-        }
-        for name, sound in (("ours", left.linear), ("suppressed", left.suppressed), ("speex", theirs)):
-            told[name] = None if sound is None else asdict(measure(recording, sound, change_s))
-            if sound is not None and scene is not None:
-                echo, other = aecmos.rated(recording.ref[:, 0], recording.mic, sound, scene)
-                told[name] |= {"aecmos_echo": echo, "aecmos_other": other}
-        found.append(told)
+        told: dict[str, Any] = {"recording": recording.name, "seconds": round(len(recording.mic) / RATE, 2)}
+        sides: dict[str, list[dict[str, Any]]] = {"ours": [], "suppressed": [], "speex": []}
+        for turn in range(beginnings):
+            before = turn * _HOP // beginnings
+            left = ours(recording, tail, align, noise, before)
+            if turn == 0:
+                told |= {"delay_ms": left.delay_ms, "drift_ppm": left.drift_ppm, "bound_settled_db": _bound(recording, left.ref)}
+            sounds = {"ours": left.linear, "suppressed": left.suppressed}
+            if peer is not None:
+                mic, ref = (np.concatenate([np.zeros_like(x[:before]), x]) for x in (recording.mic, recording.ref))
+                sounds["speex"] = speex.cancel(peer, mic, ref, tail)[before:]
+            for name, sound in sounds.items():
+                figures = asdict(measure(recording, sound, change_s))
+                if scene is not None:
+                    echo, other = aecmos.rated(recording.ref[:, 0], recording.mic, sound, scene)
+                    figures |= {"aecmos_echo": echo, "aecmos_other": other}
+                sides[name].append(figures)
+        found.append(told | {name: _together(figures) if figures else None for name, figures in sides.items()})
     return found
+
+
+def _together(several: list[dict[str, Any]]) -> dict[str, Any]:
+    """The means of figures, and where there are several of each, `spread`; None where one of them is."""
+    if len(several) == 1:
+        return several[0]
+    made: dict[str, Any] = {}
+    spread: dict[str, float] = {}
+    for key in several[0]:
+        values = [figures[key] for figures in several]
+        if any(value is None for value in values):
+            made[key] = None
+        elif isinstance(values[0], list):
+            made[key] = np.mean(values, axis=0).tolist()
+        else:
+            made[key], spread[key] = float(np.mean(values)), (max(values) - min(values)) / 2
+    return made | {"spread": spread}
 
 
 def _bound(recording: Recording, ref: Sound) -> float | None:

@@ -74,6 +74,9 @@ def test_our_canceller_comes_out_in_time_with_the_microphone():
     assert (left.delay_ms, left.drift_ppm) == (None, 0)
     assert left.linear.tobytes() == recording.mic.tobytes()
     assert np.abs(left.suppressed - recording.mic).max() < 1e-5
+    later = echo.ours(echo.Recording("", recording.mic, 0 * recording.ref, None), 2048, before=37)
+    assert later.linear.tobytes() == recording.mic.tobytes() and later.ref.shape == left.ref.shape
+    assert np.abs(later.suppressed - recording.mic).max() < 1e-5
 
 
 @pytest.mark.parametrize("references", [1, 2])
@@ -135,6 +138,28 @@ def written(folder, recording, *, near=True):
 
 def run(*arguments):
     return CliRunner().invoke(cli, ["eval", "echo", *map(str, arguments)])
+
+
+def test_figures_from_several_beginnings_are_means_and_tell_how_far_they_spread(tmp_path):
+    """Two: with no silence before, and with half a hop of it. Planted: an equal pair would not spread."""
+    recording, _ = planted(4)
+    written(tmp_path / "one", recording)
+    (both,) = echo.evaluate(tmp_path / "one", 2048, beginnings=2)
+    first, second = (echo.measure(recording, echo.ours(recording, 2048, before=before).linear) for before in (0, 64))
+    pair = first.pause_erle_db, second.pause_erle_db
+    assert both["ours"]["pause_erle_db"] == pytest.approx(np.mean(pair))
+    assert both["ours"]["spread"]["pause_erle_db"] == pytest.approx(abs(pair[0] - pair[1]) / 2) and pair[0] != pair[1]
+    assert both["ours"]["erle_by_second_db"] == pytest.approx(
+        np.mean([first.erle_by_second_db, second.erle_by_second_db], axis=0)
+    )
+    assert both["ours"]["reconverged_s"] is None and "reconverged_s" not in both["ours"]["spread"]
+    (one,) = echo.evaluate(tmp_path / "one", 2048)
+    assert one["ours"]["pause_erle_db"] == first.pause_erle_db and "spread" not in one["ours"]
+    assert one["delay_ms"] == both["delay_ms"] and one["bound_settled_db"] == both["bound_settled_db"]
+    table = run(tmp_path / "one", "--beginnings", 2)
+    assert table.exit_code == 0 and "±" in table.output
+    assert "±" not in run(tmp_path / "one").output
+    assert run(tmp_path / "one", "--beginnings", 0).exit_code == 2
 
 
 def test_the_command_tells_of_each_recording(tmp_path):
