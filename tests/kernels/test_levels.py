@@ -111,7 +111,7 @@ EXAMPLES = {
     "Beamformer": {"weights": np.zeros((1, 257, 1), np.complex64)},
     "MVDR": {
         "steering": np.ones((1, 257, 2), np.complex64), "coherence": np.tile(np.eye(2), (257, 1, 1)), "forgetting": 0.9,
-        "loading": 0.1, "deferral_hops": 4, "gated": False,
+        "loading": 0.1, "deferral_hops": 4, "gated": False, "postfilter_db": 20.0,
     },
     "DirectionFinder": {
         "positions_mm": np.eye(3), "lowest_hz": 300.0, "highest_hz": 7500.0, "smoothing": 0.8, "delays_samples": np.zeros(3),
