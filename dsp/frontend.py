@@ -16,7 +16,7 @@ from farfield.profile import MOST_REFERENCES, RATE, Profile
 from farfield.quietest import Quietest
 
 STAGES = ("echo", "beam", "all")
-ADAPTIVE, MICROPHONE, PATIENT = "adaptive", "microphone", "patient"
+ADAPTIVE, DRY, MICROPHONE, PATIENT = "adaptive", "dry", "microphone", "patient"
 _PREDICTED_FROM = 30  # spectra, those of all microphones together, that late reverberation is predicted from
 _MOST_TAPS = 15
 _ADAPTIVE_DIRECTIONS = 24  # that the adaptive beam tells apart
@@ -44,8 +44,9 @@ class Frontend:
 
     What is scored are candidates, of which the best counts, as `candidates` names them: the fixed beams, by where they look;
     where the profile says `adaptive`, a beam that cancels the noise that was there a second ago, steered to whoever is new; where
-    it says `best_microphone`, the microphone that was most quiet lately, as it is; where it says `patient_echo`, and there are
-    references, the first microphone that has not failed behind a canceller of its own, of a longer memory.
+    it says `dry_beam`, another one, of dereverberated microphones; where it says `best_microphone`, the microphone that was most
+    quiet lately, as it is; where it says `patient_echo`, and there are references, the first microphone that has not failed
+    behind a canceller of its own, of a longer memory.
 
     `delay_samples` is what the stages hold back. Frames come out shifted back by it: sample `index` of a frame is what was
     captured at `index`. A gap in the stream (a jump of the index, or a new epoch) starts every stage anew; faults stay known.
@@ -102,12 +103,18 @@ class Frontend:
             self._finder = kernels.DirectionFinder(profile.positions_mm, delays_samples=delays_samples)
             self.health = Health(self.array, profile.gains_db, profile.delays_us) if health else None
         self._adaptive: kernels.MVDR | None = None
+        self._dryer: kernels.WPE | None = None
+        self._dry: kernels.MVDR | None = None
         self._quietest: Quietest | None = None
         self.candidates: tuple[str, ...] = tuple(f"beam {azimuth:.0f}" for azimuth in self.beam_azimuths_deg)
         if self._beamformer is not None and azimuths_deg is None:
             if profile.adaptive:
                 self._adaptive = self._steered(np.ones(self.microphones, bool), np.zeros(self.microphones))
                 self.candidates += (ADAPTIVE,)
+            if profile.dry_beam:
+                self._dryer = kernels.WPE(self.microphones, taps=taps(self.microphones))
+                self._dry = self._steered(np.ones(self.microphones, bool), np.zeros(self.microphones))
+                self.candidates += (DRY,)
             if profile.best_microphone:
                 self._quietest = Quietest(self.microphones, self._beamformer.delay_samples)
                 self.candidates += (MICROPHONE,)
@@ -159,7 +166,7 @@ class Frontend:
     def _restart(self) -> None:
         """As at a stream's beginning, but for what is known of the microphones: a second of sound may well have gaps for that."""
         cancelling = (self._aligner, self._echo, self._patient, self._suppressor, self._dereverberator)
-        for stage in (*cancelling, self._beamformer, self._adaptive, self._quietest, self._finder):
+        for stage in (*cancelling, self._beamformer, self._adaptive, self._dryer, self._dry, self._quietest, self._finder):
             if stage is not None:
                 stage.reset()
         self._hearing = self.array
@@ -182,6 +189,8 @@ class Frontend:
             self._beamformer.load(self._weights(used, self.health.gains_db))
         if ADAPTIVE in self.candidates:
             self._adaptive = self._steered(used, self.health.gains_db) if used.sum() > 1 else None
+        if DRY in self.candidates:
+            self._dry = self._steered(used, self.health.gains_db) if used.sum() > 1 else None
         if self._quietest is not None:
             self._quietest.use(used)
         if self._patient is not None and self._first != int(np.argmax(used)):
@@ -206,11 +215,11 @@ class Frontend:
         self._columns = used.copy()
         return kernels.MVDR(steering.astype(np.complex64), coherence)
 
-    def _cancelled(self, heard: NDArray[np.int16 | np.float32]) -> NDArray[np.float32]:
-        """The adaptive candidate; silence where fewer than two microphones are left."""
-        if self._adaptive is None:
+    def _cancelled(self, beam: kernels.MVDR | None, heard: NDArray[np.int16 | np.float32]) -> NDArray[np.float32]:
+        """An adaptive candidate; silence where fewer than two microphones are left."""
+        if beam is None:
             return np.zeros((len(heard), 1), np.float32)
-        return self._adaptive.process(heard if self._columns.all() else np.ascontiguousarray(heard[:, self._columns]))
+        return beam.process(heard if self._columns.all() else np.ascontiguousarray(heard[:, self._columns]))
 
     def _patiently(self, left: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the patient canceller left, as late as the other signals."""
@@ -282,7 +291,9 @@ class Frontend:
         signals = heard if self._beamformer is None else self._beamformer.process(heard)
         others = []
         if ADAPTIVE in self.candidates:
-            others.append(self._cancelled(heard))
+            others.append(self._cancelled(self._adaptive, heard))
+        if self._dryer is not None:
+            others.append(self._cancelled(self._dry, self._dryer.process(heard)))
         if self._quietest is not None:
             others.append(self._quietest.process(heard))
         if self._patient is not None:

@@ -32,8 +32,9 @@ class Profile:
     positions_mm: (microphones, 3), x, y, z of each in the array's own coordinates. gains_db, delays_us: by how much each is
     louder and later than the middle of the array, as `farfield calibrate` measures it; made up for in beams and direction.
     beams: how many fixed beams are formed. adaptive: whether a beam that cancels noise learnt a second before is scored too;
-    best_microphone: whether the quietest microphone is. patient_echo: whether the first microphone is, its echo taken out by a
-    second canceller, which learns less from a talker and follows a room that changes later; where there are references.
+    dry_beam: whether such a beam of dereverberated microphones is; best_microphone: whether the quietest microphone is.
+    patient_echo: whether the first microphone is, its echo taken out by a second canceller, which learns less from a talker and
+    follows a room that changes later; where there are references.
     tail_ms: length of echo path that a canceller can learn.
     align: whether the echo's delay (up to 600 ms) and the clocks' drift are found and removed. reference_late_ms: by how much a
     reference may come later than its echo, up to 50; the microphones are held back for it.
@@ -53,6 +54,7 @@ class Profile:
     positions: tuple[tuple[float, float, float], ...]
     beams: int = 6
     adaptive: bool = False
+    dry_beam: bool = False
     best_microphone: bool = False
     patient_echo: bool = True
     tail_ms: int = 128
@@ -162,6 +164,7 @@ def _parsed(source: str, text: str) -> Profile:
         positions=tuple(positions),
         beams=top.whole("beams", 1, 16, default=6),
         adaptive=top.flag("adaptive", default=False),
+        dry_beam=top.flag("dry_beam", default=False),
         best_microphone=top.flag("best_microphone", default=False),
         patient_echo=top.flag("patient_echo", default=True),
         tail_ms=top.whole("tail_ms", 16, 512, default=128),

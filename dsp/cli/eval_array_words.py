@@ -38,15 +38,18 @@ def evaluate_array_words(
 ) -> None:
     """Count the WORDs missed 1 to 4 m away, over noise from elsewhere at 5 and 0 dB, in simulated rooms.
 
-    Side by side: all candidates (fixed beams, adaptive beam, quietest microphone), the fixed beams alone, and the single
-    microphone that missed least. Each person's clips are heard by the network that was not trained on them, at its own threshold.
+    Side by side: all candidates (fixed beams, adaptive beam, another of dereverberated microphones, quietest microphone), the
+    fixed beams alone, and the single microphone that missed least. Each person's clips are heard by the network that was not
+    trained on them, at its own threshold.
     """
     need("scipy", "scipy", "eval")
     need("pyroomacoustics", "pyroomacoustics", "eval")
     from farfield.evaluation.array_words import measure
     from farfield.evaluation.held_out import held_out
 
-    layout = replace(load_profile(profile), adaptive=True, best_microphone=True, dereverberate=dereverberate)
+    layout = replace(
+        load_profile(profile), adaptive=True, dry_beam=not dereverberate, best_microphone=True, dereverberate=dereverberate
+    )
     groups = held_out(work, word, sounds_in(positives), [], sounds_in(noise))
     with progress_bar() as progress:
         found = measure(groups, layout, words, seed, progress)

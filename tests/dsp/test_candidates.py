@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from farfield import kernels, load_model, load_profile
 from farfield.block import Block, Frame
 from farfield.detector import Detector
-from farfield.frontend import Frontend
+from farfield.frontend import Frontend, taps
 from farfield.hil.room import demo_room, load_room
 from farfield.quietest import Quietest
 from farfield.source import FileSource
@@ -20,6 +20,7 @@ from reference.measure import in_chunks
 RATE = 16_000
 PROFILE = load_profile("respeaker-6mic")
 FULL = replace(PROFILE, adaptive=True, best_microphone=True)
+DRY = replace(PROFILE, adaptive=True, dry_beam=True, best_microphone=True)
 
 
 def noise(frames, channels, seed=1, level=2_000):
@@ -50,6 +51,23 @@ def test_each_candidate_is_what_its_kernel_gives_aligned_in_time():
     adaptive = kernels.MVDR(steering, frontend.array.diffuse_coherence()).process(samples)[512:, 0]
     assert np.abs(got[:, 6] - np.rint(adaptive * 32_768)).max() <= 1
     assert any(np.array_equal(got[: RATE // 10, 7], samples[: RATE // 10, m]) for m in range(6))
+
+
+def test_the_dry_beam_is_an_adaptive_one_of_dereverberated_microphones():
+    """One more, and the others stay as they are; with no delay of its own."""
+    samples = noise(3 * RATE, 6)
+    frontend = Frontend(DRY, 0)
+    assert frontend.candidates == (*Frontend(PROFILE, 0).candidates, "adaptive", "dry", "microphone")
+    assert frontend.delay_samples == Frontend(PROFILE, 0).delay_samples
+    got = beams(frontend, samples)
+    steering = np.stack([frontend.array.steering_vector(15.0 * n) for n in range(24)]).astype(np.complex64)
+    dried = kernels.WPE(6, taps=taps(6)).process(samples)
+    wanted = kernels.MVDR(steering, frontend.array.diffuse_coherence()).process(dried)[512:, 0]
+    assert np.abs(got[:, 7] - np.rint(wanted * 32_768)).max() <= 1
+    assert np.delete(got, 7, axis=1).tobytes() == beams(Frontend(FULL, 0), samples).tobytes()
+    assert Frontend(DRY, 0, azimuths_deg=(90.0,)).signals == 1
+    frontend.reset()
+    assert beams(frontend, samples, 700).tobytes() == got.tobytes()
 
 
 def test_a_gap_and_reset_start_the_candidates_anew():
@@ -133,6 +151,8 @@ def test_a_dead_microphone_is_left_out_of_the_candidates_too():
     samples = np.rint(wave + 20 * rng.standard_normal(wave.shape)).astype(np.int16)
     dead = samples.copy()
     dead[:, 0] = 0
+    dry = beams(Frontend(DRY, 0), dead)[5 * RATE :, 7].astype(float)
+    assert np.std(dry) > 20
     frontend = Frontend(FULL, 0)
     got = beams(frontend, dead)[5 * RATE :].astype(float)
     assert [fault.microphone for fault in frontend.faults] == [0]
@@ -140,5 +160,5 @@ def test_a_dead_microphone_is_left_out_of_the_candidates_too():
     assert np.std(got[:, 7]) > 500, "the first microphone is not the best any more"
     assert np.std(got[:, 6]) > 20
     dead[:, 1:5] = 0
-    frontend = Frontend(FULL, 0)
-    assert not beams(frontend, dead)[6 * RATE :, 6].any()
+    frontend = Frontend(DRY, 0)
+    assert not beams(frontend, dead)[6 * RATE :, 6:8].any()
