@@ -55,6 +55,7 @@ from farfield.kernels.ace cimport SEARCHED, add_few, add_quadratic, fit, total
 from farfield.kernels.boundary cimport ANY, apart, matrix, new_matrix, sound
 from farfield.kernels.fft cimport Plan, Read, Write, plan_free, plan_new
 from farfield.kernels.hermitian cimport column, downdate, entries, entry, filtered, inner, product
+from farfield.kernels.postfilter cimport attenuate
 from farfield.kernels.samples cimport Sound, skip, sound_of, take, zeros
 from farfield.kernels.stft cimport BINS, HOP, SIZE, STRIDE, analyse, sine_window, synthesise
 from libc.math cimport sqrtf
@@ -86,7 +87,6 @@ cdef float MOST_NOISE = 15.848932  # -12 dB of white noise gain
 cdef float SILENT = 1e-9
 cdef float JUMP = 4
 cdef float TINY = 1e-30
-cdef float FADES = 0.4      # of what the postfilter knows, a hop
 
 
 cdef inline void steps(Read re, Read im, Read dqd, Read xqx, Read energy, Write a, float step, bint gated) noexcept nogil:
@@ -100,24 +100,6 @@ cdef inline void steps(Read re, Read im, Read dqd, Read xqx, Read energy, Write 
         gate = gate if gate > 0 else 0
         gate = gate if gated else 1
         a[k] = step * gate if energy[k] > SILENT and gate > LEAST else 0
-
-
-cdef inline void attenuate(Read re, Read im, Read dqd, Read xqx, Write along, Write across, Write gain, int others,
-                           float lowest) noexcept nogil:
-    """The postfilter's gain in each bin, of d^H Q x."""
-    cdef Py_ssize_t k, below, above
-    cdef float fits, p, n, made
-    for k in range(STRIDE):
-        fits = (re[k] * re[k] + im[k] * im[k]) / dqd[k]
-        along[k] += FADES * (fits - along[k])
-        fits = xqx[k] - fits
-        across[k] += FADES * ((fits if fits > 0 else 0) - across[k])
-    for k in range(BINS):
-        below, above = k - 1 if k else 0, k + 1 if k < BINS - 1 else k
-        p = along[below] + along[k] + along[above]
-        n = across[below] + across[k] + across[above]
-        made = 1 - n / (others * p + TINY)
-        gain[k] = made if made > lowest else lowest
 
 
 cdef inline float loudest(Read energy) noexcept nogil:
