@@ -12,7 +12,7 @@ Samples = NDArray[np.int16 | np.float32]
 # In which a room is expected to change while it is not seen to. The longer, the less is learnt from a talker as if he were echo,
 # and the less echo is taken out in his pauses; a path that does change is followed within a second either way.
 MEMORY_S = 15.0
-# Of a canceller beside it for whose output another is there where the room does change.
+# Of a second canceller, whose output is scored beside the first one's: that one is there where the room does change.
 PATIENT_MEMORY_S = 240.0
 
 
@@ -24,8 +24,9 @@ def cancel(
     So for each canceller, of those microphones that the slice beside it says. And both as the aligner handed them on, lined up
     with each other and late by what it holds back.
 
-    at: how many frames both were given before. The aligner moves references at the end of its updates alone; it is given sound up
-    to there, so that the cancellers recall at the same sample however the stream is cut.
+    mic, ref: float32, full scale 1, or int16; what is made of them is float32. at: how many frames both were given before. The
+    aligner moves references at the end of its updates alone; it is given sound up to there, so that the cancellers recall at the
+    same sample however the stream is cut. TypeError, ValueError: as of the kernels.
     """
     aligned_mic, aligned_ref = (np.empty(sound.shape, np.float32) for sound in (mic, ref))
     out = [np.empty((len(mic), canceller.microphones), np.float32) for canceller, _ in cancellers]
