@@ -9,7 +9,7 @@ from farfield import kernels
 from farfield.block import Frame, Rejected, WakeEvent
 from farfield.errors import InputError
 from farfield.history import heard
-from farfield.look import Look, Verifier
+from farfield.look import LOOK_EVERY, Look, Verifier, best_heard
 from farfield.model import Model, check_second_look
 from farfield.owner import Owner
 from farfield.profile import RATE
@@ -40,10 +40,11 @@ class Detector:
 
     second_look: a larger network for the same word (None: the model's own, where it has one). owner: whose voice alone is let
     through. With a second look, the smoothed probability only opens a candidate, where it exceeds the model's own threshold,
-    `opens_above`: the second network looks at the last 1.5 s of the signals that do, and must exceed `threshold` on one of them.
-    Until it does, it looks again at each step while the probability stays above `opens_above`, for up to 2 s. When it agrees
-    (without one: at once), the owner's voice is asked, once, as it was when it was fitted. A candidate that does not pass is
-    rejected, and there is no other before the probability has come down: `rejected` holds those that the last call gave up.
+    `opens_above`: the second network looks at the last 1.5 s of the signals that do, of two at most, those of the highest
+    probability, and must exceed `threshold` on one of them. While it does not and the probability stays above `opens_above`, it
+    looks again at every LOOK_EVERY-th step of the stream, for up to 2 s. When it agrees (without one: at once), the owner's voice
+    is asked, once, as it was when it was fitted. A candidate that was looked at and did not pass is rejected, and there is no
+    other before the probability has come down: `rejected` holds those that the last call gave up.
 
     Start of a stream: a word needs no lead-in, for the features and the network start from silence and the first decision
     can fall as soon as the smoothing window has filled; until then nothing can fire. A gap between frames starts anew.
@@ -68,6 +69,7 @@ class Detector:
             if not 0.0 <= asked < 1.0:
                 raise InputError(f"threshold: got {asked}, wanted 0 or more and less than 1")
         self._verifier = Verifier(model, second_look, owner, self.threshold) if second_look or owner else None
+        self._every = LOOK_EVERY if second_look else 1
         self._histories = [self._verifier.history() for _ in range(signals)] if self._verifier else []
         self._features = [kernels.Features() for _ in range(signals)]
         self._scorers = [model.scorer() for _ in range(signals)]
@@ -92,8 +94,8 @@ class Detector:
         self._taken = 0
         self._quiet_until = -1
         self._armed = True
-        self._candidate: Rejected | None = None  # what it will be if no look agrees
-        self._opened = 0
+        self._opened: int | None = None  # where the candidate that is open opened
+        self._candidate: Rejected | None = None  # what it will be if no look agrees, once it has been looked at
 
     def process(self, frame: Frame) -> list[WakeEvent]:
         """The events that this frame completes; `steps` and `rejected` then hold what else it completed.
@@ -148,35 +150,42 @@ class Detector:
             self._armed = True
             self._give_up(index)
             return None
-        if self._candidate is None:
+        if self._opened is None:
             if not self._armed or index < self._quiet_until:
                 return None
             self._armed = False
             self._opened = index
-        look, candidate = self._look(n)
-        score = p if look.second_look is None else look.second_look  # what decides
-        if look.passed:
-            self._candidate = None
-            return self._event(frame, index, score, look, candidate)
-        self._candidate = Rejected(self.model.word, score, index, frame.epoch, look.second_look, look.owner)
-        if look.agreed or index + self._step_samples > self._opened + LOOKING_SAMPLES:
+        agreed = False
+        steps = self._taken - self._of_signals.shape[1] + n + 1
+        if steps % self._every == 0:
+            look, candidate = self._look(n, steps)
+            score = p if look.second_look is None else look.second_look  # what decides
+            if look.passed:
+                self._opened = self._candidate = None
+                return self._event(frame, index, score, look, candidate)
+            self._candidate = Rejected(self.model.word, score, index, frame.epoch, look.second_look, look.owner)
+            agreed = look.agreed
+        if agreed or index + self._step_samples > self._opened + LOOKING_SAMPLES:
             self._give_up(index)
         return None
 
-    def _look(self, n: int) -> tuple[Look, int]:
-        """The best look at any of the signals that open a candidate at the call's step `n`, and which signal that is."""
+    def _look(self, n: int, steps: int) -> tuple[Look, int]:
+        """The best look at the signals that open a candidate at the call's step `n`, and at which signal that is.
+
+        steps: of the stream, up to that one.
+        """
         if self._verifier is None:
             return _UNASKED, int(np.argmax(self._of_signals[:, n]))
-        frames = self.model.stride * (self._taken - self._of_signals.shape[1] + n + 1)
-        exceeding = np.flatnonzero(self._of_signals[:, n] > self.opens_above).tolist()
-        p = self._of_signals[:, n].tolist()
-        looks = [(self._verifier.look(self._histories[signal], frames, p[signal]), signal) for signal in exceeding]
+        frames = self.model.stride * steps
+        p = self._of_signals[:, n]
+        seen = np.flatnonzero((p > self.opens_above) & best_heard(p[:, None])[:, 0]).tolist()
+        looks = [(self._verifier.look(self._histories[signal], frames, float(p[signal])), signal) for signal in seen]
         return max(looks, key=lambda found: (found[0].passed, found[0].agreed, found[0].second_look or 0.0))
 
     def _give_up(self, index: int) -> None:
         if self._candidate is not None:
             self.rejected.append(replace(self._candidate, given_up=index))
-            self._candidate = None
+        self._opened = self._candidate = None
 
     def _event(self, frame: Frame, index: int, score: float, look: Look, candidate: int) -> WakeEvent:
         self._quiet_until = index + self.model.refractory_ms * RATE // 1000

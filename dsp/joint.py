@@ -25,6 +25,7 @@ _LIMITS = {
     "of_head": (0, 1 << 16),
     "of_listener": (0, 1 << 16),
     "features_least": (-(1 << 16), 1 << 16),
+    "head_most": (-(1 << 16), 1 << 16),
     "listener_least": (-128, 127),
 }
 _FIELDS = ("logit_slots", "head_slots", *_LIMITS, "head")
@@ -44,10 +45,10 @@ class Joint:
     logit_slots: slots of the network; each holds the word's logits of the newest steps, int8, of which the largest counts.
     head: a network of WIDTH inputs and stride 1, as the arguments of `kernels.Scorer`, that is shown EMBEDDINGS embeddings from
     its reset state, uint16, int8 plus 128. head_slots: its slots, each with one logit after the last embedding. With f and h the
-    sums over both kinds of slots and l the listener's logit, but at least listener_least, all in steps of LOGIT_STEP, what is
-    looked up in the table that is the features network's last layer is
+    sums over both kinds of slots, h at most head_most, and l the listener's logit, but at least listener_least, all in steps of
+    LOGIT_STEP, what is looked up in the table that is the features network's last layer is
     (of_features * f + of_head * h + of_listener * l) >> 8, held within int8. Where f is below features_least the probability
-    is 0 and no head is asked: embeddings cost far more than features.
+    is 0 and no head is asked, for embeddings cost far more than features; nor where head_most would not be enough.
     """
 
     logit_slots: Sequence[int]
@@ -56,6 +57,7 @@ class Joint:
     of_head: int
     of_listener: int
     features_least: int
+    head_most: int
     listener_least: int
     head: Mapping[str, Any] = field(repr=False)
 
@@ -105,7 +107,7 @@ class Joint:
 
     def index(self, features: int, head: int, listener: int) -> int:
         """Where in the table the probability stands, from -128. features, head: sums of logits; listener: its logit."""
-        listener = max(listener, self.listener_least)
+        listener, head = max(listener, self.listener_least), min(head, self.head_most)
         together = self.of_features * features + self.of_head * head + self.of_listener * listener
         return max(-128, min(127, together >> 8))
 

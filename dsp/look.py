@@ -18,6 +18,8 @@ from farfield.model import Model
 from farfield.owner import Owner
 
 Embeddings = Callable[[], NDArray[np.int8]]
+LOOK_EVERY = 2  # steps of a stream, counted from its start: a word looks like one for longer than a step
+MOST_SIGNALS = 2  # that are looked at at a step: those in which the listener hears the word best
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +57,33 @@ class Afresh:
         self._scorer.reset()
         return self._scorer.process(features[len(features) % self._stride :])
 
-    def p(self, features: NDArray[np.uint16], embeddings: Embeddings | None = None, listener: float = 0.0) -> float:
+    def p(
+        self, features: NDArray[np.uint16], embeddings: Embeddings | None = None, listener: float = 0.0, above: float = 0.0
+    ) -> float:
         """The probability that the word was said; 0 where there is not one step.
 
         Of the network alone it is the largest over the last `smoothing_steps` steps; of a joint one what all find together.
         features: uint16 (frames, 40). embeddings: makes those of the same stretch, int8 (EMBEDDINGS, WIDTH), and is called
-        where heads are asked; listener: its smoothed probability; both are for a joint one.
+        where heads are asked; listener: its smoothed probability; above: what matters, so that the probability is 0, too, where
+        no head could bring it there; all three are for a joint one.
         """
         scores = self.hear(features)
         if self._joint is None:
             return float(scores[-self._steps :].max(initial=0)) * self._scorer.output_scale
         if not len(scores):
             return 0.0
-        of_features = self._joint.features_logit(self._scorer)
-        if of_features < self._joint.features_least:
+        joint, of_listener = self._joint, listener_logit(listener)
+        of_features = joint.features_logit(self._scorer)
+        most = self._looked_up(joint.index(of_features, joint.head_most, of_listener))
+        if of_features < joint.features_least or most <= above:
             return 0.0
         assert embeddings is not None
         shown = embeddings()
         if shown is not self._of_head[0]:  # looks that follow each other closely are shown the same, from `History`
-            self._of_head = shown, self._joint.head_logit(self._head, shown)
-        index = self._joint.index(of_features, self._of_head[1], listener_logit(listener))
+            self._of_head = shown, joint.head_logit(self._head, shown)
+        return self._looked_up(joint.index(of_features, self._of_head[1], of_listener))
+
+    def _looked_up(self, index: int) -> float:
         return (int(self._table[index + 128]) + 128) * self._scorer.output_scale
 
     def embedding(self) -> NDArray[np.float64]:
@@ -100,6 +109,15 @@ def trunk(model: Model) -> tuple[int, ...]:
     return slots
 
 
+def best_heard(p: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which signals a look may see at each step: the MOST_SIGNALS of highest probability, the first of equal ones.
+
+    p: float64 (signals, steps), the listener's smoothed probabilities. Returns bool (signals, steps).
+    """
+    rank = np.argsort(np.argsort(-p, axis=0, kind="stable"), axis=0)
+    return np.asarray(rank < MOST_SIGNALS)
+
+
 class Verifier:
     """A model's second look and its owner's voice; either may be None.
 
@@ -121,18 +139,35 @@ class Verifier:
             if len(owner.weights) != channels:
                 raise ModelError(f"owner: got {len(owner.weights)} weights, wanted {channels}, the channels of the embedding")
         self._afresh = Afresh(network, slots)
+        self._stride = model.stride
         self._embedder = load_embedding(most_frames=HEARD) if network.joint else None
 
     def history(self) -> History:
         """What is to be kept of a signal that this verifier looks at."""
         return History(self._embedder and self._embedder.another())
 
+    def looks(
+        self, heard: tuple[NDArray[np.uint16], NDArray[np.uint16]], p: NDArray[np.float64], above: float
+    ) -> NDArray[np.float64]:
+        """The second look's probability at each step of a whole stream at which a detector might ask it, 0 at the others.
+
+        heard: the stream's features and energies. p: float64 (steps,), the listener's smoothed probability, and above: from which
+        it opens a candidate. Returns float64 (steps,).
+        """
+        history = self.history()
+        history.take(*heard)
+        found = np.zeros(len(p))
+        for steps in range(LOOK_EVERY, len(p) + 1, LOOK_EVERY):
+            if p[steps - 1] > above:
+                found[steps - 1] = self.look(history, steps * self._stride, float(p[steps - 1])).second_look
+        return found
+
     def look(self, history: History, frame: int, listener: float) -> Look:
         """At the signal up to its first `frame` frames, of which the latest call has the last.
 
         listener: the smoothed probability that opened the candidate there.
         """
-        p = self._afresh.p(history.until(frame), lambda: history.embeddings(frame), listener)
+        p = self._afresh.p(history.until(frame), lambda: history.embeddings(frame), listener, self._threshold or 0.0)
         agreed = self._threshold is None or p > self._threshold
         seen = None if self._threshold is None else p
         if self._owner is None or not agreed:

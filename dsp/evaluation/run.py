@@ -20,7 +20,7 @@ from farfield.evaluation import curve
 from farfield.evaluation.curve import LATEST_S, Point, Scored
 from farfield.evaluation.streams import Part, Said, Stream, stream
 from farfield.history import heard
-from farfield.look import Verifier
+from farfield.look import Verifier, best_heard
 from farfield.model import Model
 from farfield.profile import RATE
 
@@ -74,23 +74,13 @@ def scored(number: int, made: Stream, samples: NDArray[np.int16], model: Model) 
     kept = curve.notable(p, floor)
     looked = None
     if model.second_look:
-        looked = np.max([looks(model, signal, own) for signal, own in zip(signals, each, strict=True)], axis=0)[kept]
+        # What no head could bring over the lowest threshold of the curve may as well be 0.
+        verifier = Verifier(model, model.second_look, threshold=min(curve.FLOOR, model.deciding_threshold))
+        seen = np.where(best_heard(np.array(each)), each, 0.0)
+        found = [verifier.looks(heard(signal), own, model.threshold) for signal, own in zip(signals, seen, strict=True)]
+        looked = np.max(found, axis=0)[kept]
     index = detector.steps.index[kept]
     return Scored(number, index, p[kept], made.said, made.skipped, len(samples), made.spoken, looked, model.threshold)
-
-
-def looks(model: Model, samples: NDArray[np.int16], p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What a model's second look finds at each step that opens a candidate, 0 at the others; float64 (steps,).
-
-    samples: int16 (frames,), one stream from its start. p: float64 (steps,), the model's smoothed probability on it.
-    """
-    verifier = Verifier(model, model.second_look)
-    history = verifier.history()
-    history.take(*heard(samples))
-    found = np.zeros(len(p))
-    for step in np.flatnonzero(p > model.threshold).tolist():
-        found[step] = verifier.look(history, (step + 1) * model.stride, float(p[step])).second_look
-    return found
 
 
 def evaluate(

@@ -20,6 +20,7 @@ _OF_FEATURES = 0.8  # of a look's logit, against a head's
 _OF_LISTENER = 1.0  # of its logit, against a head's
 _LISTENER_LEAST = -1.0  # of its logit that counts: what it has not learnt, others may know
 _FEATURES_LEAST = -4.0  # of a look's logit: below it no head is asked; words that were measured lay above
+_HEAD_MOST = 5.5  # of a head's logit that counts: where more would be needed none is asked
 # What their sum is divided by, and then lowered by, so that 8 bits hold all of it and resolve what lies around thresholds.
 _SPREAD, _LOWER = 2.0, 2.0
 
@@ -58,6 +59,7 @@ def to_joint_model(
         of_head=round(one / len(listening)),
         of_listener=round(one * _OF_LISTENER),
         features_least=round(_FEATURES_LEAST * len(looks) / LOGIT_STEP),
+        head_most=round(_HEAD_MOST * len(listening) / LOGIT_STEP),
         listener_least=round(_LISTENER_LEAST / LOGIT_STEP),
         head=built.finished(head_logits[0], unit=1.0),
     )

@@ -31,7 +31,7 @@ _WINDOWS = (3, 4, 5, 6, 8)
 LOOK_WINDOW = 3  # of a listener with a second look
 _THRESHOLDS = np.round([*np.arange(0.02, 0.98, 0.01), *np.arange(0.98, 0.9975, 0.0025)], 4)
 _OPENING = (0.2, 0.1, 0.05, 0.03, 0.02, 0.015, 0.01, 0.007, 0.005)  # a listener's thresholds with a second look, most first
-_MOST_LOOKS = 2_500  # an hour: a look at each step costs more than all of the listening
+_MOST_OPEN = 2_500  # steps an hour: looks at all steps cost more than all of the listening
 _LOOK_THRESHOLDS = np.arange(3, 256) / 256  # all that eight bits can exceed
 _MOST_TOLD = 5.0  # false accepts an hour: nobody asks for more
 _PROMPT_S = 0.25  # after a word's end
@@ -127,22 +127,16 @@ def scored(model: Model, on: Streams) -> Scored:
 def openings(of: Sequence[Scored], model: Model) -> list[float]:
     """Thresholds of the listener, falling, from which it asks its second look: as low as that is not too often. of: all parts."""
     p = [track(scores, model.stride, LOOK_WINDOW).p for part in of for scores in part.others]
-    most = _MOST_LOOKS * sum(part.on.hours for part in of)
+    most = _MOST_OPEN * sum(part.on.hours for part in of)
     return [low for n, low in enumerate(_OPENING) if n == 0 or sum(int((one > low).sum()) for one in p) <= most]
 
 
 def looked(of: Scored, model: Model, opening: float) -> Scored:
     """With what the model's second look says wherever its listener exceeds `opening`."""
-    verifier = Verifier(model, model.second_look)
+    verifier = Verifier(model, model.second_look, threshold=float(_LOOK_THRESHOLDS[0]))
 
     def looks(scores: Scores, heard: Heard) -> Looks:
-        history = verifier.history()
-        history.take(*heard)
-        found = np.zeros(len(scores))
-        p = track(scores, model.stride, LOOK_WINDOW).p
-        for step in np.flatnonzero(p > opening).tolist():
-            found[step] = verifier.look(history, (step + 1) * model.stride, float(p[step])).second_look
-        return found
+        return verifier.looks(heard, track(scores, model.stride, LOOK_WINDOW).p, opening)
 
     words = [looks(scores, word.heard) for scores, word in zip(of.words, of.on.words, strict=True)]
     others = [looks(scores, heard) for scores, heard in zip(of.others, of.on.others, strict=True)]

@@ -24,7 +24,7 @@ from reference import scorer as reference
 from reference.planted import random_model
 
 FIELDS = {"word": "random", "smoothing_steps": 2, "threshold": 0.5, "refractory_ms": 1000, "end_lag_ms": 0, "word_ms": 800}
-WEIGHTS = {"of_features": 64, "of_head": 90, "of_listener": 70, "features_least": -90, "listener_least": -30}
+WEIGHTS = {"of_features": 64, "of_head": 90, "of_listener": 70, "features_least": -90, "head_most": 120, "listener_least": -30}
 
 
 def slot(frames, channels, zero=0):
@@ -100,7 +100,7 @@ def defined(model, features, embeddings, p):
     f = sum(max(row[0] for row in scorer.slot(slot)) for slot in joint.logit_slots)
     if f < joint.features_least:
         return 0.0
-    h = sum(own.slot(slot)[-1][0] for slot in joint.head_slots)
+    h = min(sum(own.slot(slot)[-1][0] for slot in joint.head_slots), joint.head_most)
     bounded = min(max(p, 1 / 512), 511 / 512)
     logit = max(round(10 * math.log(bounded / (1 - bounded))), joint.listener_least)
     index = (joint.of_features * f + joint.of_head * h + joint.of_listener * logit) >> 8
@@ -129,6 +129,28 @@ def test_heads_are_asked_only_where_features_do_not_deny():
     assert Afresh(model(4, features_least=logit)).p(features, embeddings, 0.9) > 0.0 and asked
 
 
+@given(
+    seed=st.integers(0, 30), p=st.floats(0, 1), above=st.integers(0, 255).map(lambda step: step / 256), most=st.integers(-99, 250)
+)
+def test_heads_are_asked_only_where_they_could_bring_it_there(seed, p, above, most):
+    """What exceeds `above` comes out as if nothing were left out; heads that are bounded below that are not asked."""
+    one, features, asked = model(seed, head_most=most), wandering(seed, 90), []
+
+    def embeddings():
+        asked.append(True)
+        return spread(seed)
+
+    wanted = defined(one, features, spread(seed), p)
+    found = Afresh(one).p(features, embeddings, p, above)
+    assert found == (wanted if asked else 0.0) and (asked or wanted <= above)
+    scorer = one.scorer()
+    scorer.process(features)
+    logit, joint = one.joint.features_logit(scorer), one.joint
+    best = joint.of_features * logit + joint.of_head * most + joint.of_listener * max(listener_logit(p), joint.listener_least)
+    could = int(sigmoid_table(0.1, 0)[0, min(max(best >> 8, -128), 127) + 128]) + 128 > 256 * above
+    assert bool(asked) == (could and logit >= joint.features_least)
+
+
 @pytest.mark.parametrize(
     "left_out",
     [
@@ -139,6 +161,7 @@ def test_heads_are_asked_only_where_features_do_not_deny():
         {"of_listener": 0},
         {"listener_least": 90},
         {"features_least": 255},
+        {"head_most": -500},
     ],
 )
 def test_each_part_is_heard(left_out):
@@ -309,6 +332,7 @@ def read(**changes):
         ({"of_features": 0.5}, "joint.of_features: got 0.5, wanted a whole number from 0"),
         ({"of_head": -1}, "joint.of_head: got -1"),
         ({"features_least": 1 << 17}, "joint.features_least: got 131072, wanted a whole number from -65536 to 65536"),
+        ({"head_most": 1.5}, "joint.head_most: got 1.5, wanted a whole number from -65536 to 65536"),
         ({"of_listener": True}, "joint.of_listener: got True"),
         ({"listener_least": -129}, "joint.listener_least: got -129, wanted a whole number from -128 to 127"),
         ({"of_head": 1 << 17}, "joint.of_head: got 131072, wanted a whole number from 0 to 65536"),

@@ -216,3 +216,4 @@ def test_a_joint_look_says_what_each_of_its_networks_says_alone():
     shares = 128 * export._OF_FEATURES, 128, 128 * export._OF_LISTENER
     assert weights == pytest.approx(shares, abs=1), "means, and the listener's share"
     assert joint.features_least == 2 * export._FEATURES_LEAST / LOGIT_STEP, "of the sum of both"
+    assert joint.head_most == 2 * export._HEAD_MOST / LOGIT_STEP
