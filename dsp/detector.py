@@ -9,7 +9,7 @@ from farfield import kernels
 from farfield.block import Frame, Rejected, WakeEvent
 from farfield.errors import InputError
 from farfield.history import heard
-from farfield.look import LOOK_EVERY, Look, Verifier, best_heard
+from farfield.look import Look, Verifier, best_heard
 from farfield.model import Model, check_second_look
 from farfield.owner import Owner
 from farfield.profile import RATE
@@ -42,9 +42,10 @@ class Detector:
     through. With a second look, the smoothed probability only opens a candidate, where it exceeds the model's own threshold,
     `opens_above`: the second network looks at the last 1.5 s of the signals that do, of two at most, those of the highest
     probability, and must exceed `threshold` on one of them. While it does not and the probability stays above `opens_above`, it
-    looks again at every LOOK_EVERY-th step of the stream, for up to 2 s. When it agrees (without one: at once), the owner's voice
-    is asked, once, as it was when it was fitted. A candidate that was looked at and did not pass is rejected, and there is no
-    other before the probability has come down: `rejected` holds those that the last call gave up.
+    looks again at every second step of the stream, and at the one after it where the word may well be, for up to 2 s. When it
+    agrees (without one: at once), the owner's voice is asked, once, as it was when it was fitted. A candidate that was looked at
+    and did not pass is rejected, and there is no other before the probability has come down: `rejected` holds those that the
+    last call gave up.
 
     Start of a stream: a word needs no lead-in, for the features and the network start from silence and the first decision
     can fall as soon as the smoothing window has filled; until then nothing can fire. A gap between frames starts anew.
@@ -69,7 +70,6 @@ class Detector:
             if not 0.0 <= asked < 1.0:
                 raise InputError(f"threshold: got {asked}, wanted 0 or more and less than 1")
         self._verifier = Verifier(model, second_look, owner, self.threshold) if second_look or owner else None
-        self._every = LOOK_EVERY if second_look else 1
         self._histories = [self._verifier.history() for _ in range(signals)] if self._verifier else []
         self._features = [kernels.Features() for _ in range(signals)]
         self._scorers = [model.scorer() for _ in range(signals)]
@@ -96,6 +96,7 @@ class Detector:
         self._armed = True
         self._opened: int | None = None  # where the candidate that is open opened
         self._candidate: Rejected | None = None  # what it will be if no look agrees, once it has been looked at
+        self._near: set[int] = set()  # signals that the last step's looks found it near in
 
     def process(self, frame: Frame) -> list[WakeEvent]:
         """The events that this frame completes; `steps` and `rejected` then hold what else it completed.
@@ -148,39 +149,45 @@ class Detector:
         """What comes of the call's step `n`."""
         if p <= self.opens_above:
             self._armed = True
+            self._near = set()
             self._give_up(index)
             return None
+        if not self._armed and self._opened is None:
+            return None
+        found = self._look(n)  # in the refractory time, too: from what is near it goes on when that is over
         if self._opened is None:
-            if not self._armed or index < self._quiet_until:
+            if index < self._quiet_until:
                 return None
             self._armed = False
             self._opened = index
-        agreed = False
-        steps = self._taken - self._of_signals.shape[1] + n + 1
-        if steps % self._every == 0:
-            look, candidate = self._look(n, steps)
+        if found is not None:
+            look, candidate = found
             score = p if look.second_look is None else look.second_look  # what decides
             if look.passed:
                 self._opened = self._candidate = None
                 return self._event(frame, index, score, look, candidate)
             self._candidate = Rejected(self.model.word, score, index, frame.epoch, look.second_look, look.owner)
-            agreed = look.agreed
-        if agreed or index + self._step_samples > self._opened + LOOKING_SAMPLES:
+            if look.agreed:
+                self._give_up(index)
+                return None
+        if index + self._step_samples > self._opened + LOOKING_SAMPLES:
             self._give_up(index)
         return None
 
-    def _look(self, n: int, steps: int) -> tuple[Look, int]:
-        """The best look at the signals that open a candidate at the call's step `n`, and at which signal that is.
-
-        steps: of the stream, up to that one.
-        """
-        if self._verifier is None:
-            return _UNASKED, int(np.argmax(self._of_signals[:, n]))
-        frames = self.model.stride * steps
+    def _look(self, n: int) -> tuple[Look, int] | None:
+        """The best look at the signals that open a candidate at the call's step `n`, and at which; None where none was due."""
         p = self._of_signals[:, n]
+        if self._verifier is None:
+            return _UNASKED, int(np.argmax(p))
+        steps = self._taken - len(self._of_signals[0]) + n + 1
         seen = np.flatnonzero((p > self.opens_above) & best_heard(p[:, None])[:, 0]).tolist()
-        looks = [(self._verifier.look(self._histories[signal], frames, float(p[signal])), signal) for signal in seen]
-        return max(looks, key=lambda found: (found[0].passed, found[0].agreed, found[0].second_look or 0.0))
+        looks = [
+            (self._verifier.look(self._histories[signal], steps * self.model.stride, float(p[signal])), signal)
+            for signal in seen
+            if self._verifier.due(steps, signal in self._near)
+        ]
+        self._near = {signal for look, signal in looks if look.near}
+        return max(looks, key=lambda found: (found[0].passed, found[0].agreed, found[0].second_look or 0.0), default=None)
 
     def _give_up(self, index: int) -> None:
         if self._candidate is not None:

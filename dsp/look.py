@@ -18,7 +18,8 @@ from farfield.model import Model
 from farfield.owner import Owner
 
 Embeddings = Callable[[], NDArray[np.int8]]
-LOOK_EVERY = 2  # steps of a stream, counted from its start: a word looks like one for longer than a step
+LOOK_EVERY = 2  # steps of a stream, counted from its start, where nothing is near: a word looks like one for longer than a step
+_NEAR = 0.5
 MOST_SIGNALS = 2  # that are looked at at a step: those in which the listener hears the word best
 
 
@@ -26,13 +27,15 @@ MOST_SIGNALS = 2  # that are looked at at a step: those in which the listener he
 class Look:
     """What a look found. second_look, owner: their probabilities; None where there is no such verifier, or it was not asked.
 
-    agreed: the second look did, so that nothing but the owner's voice can hold the event back. passed: nothing does.
+    agreed: the second look did, so that nothing but the owner's voice can hold the event back. passed: nothing does. near: the
+    word may well be there, so that the next step is looked at, too.
     """
 
     second_look: float | None
     owner: float | None
     agreed: bool
     passed: bool
+    near: bool = True
 
 
 class Afresh:
@@ -48,6 +51,7 @@ class Afresh:
         self._stride = model.stride
         self._steps = model.smoothing_steps
         self._slots = slots
+        self.near = True  # whether what `p` was shown last might be the word; a network alone is asked at each step
 
     def hear(self, features: NDArray[np.uint16]) -> NDArray[np.uint8]:
         """Shows it features, uint16 (frames, 40), and returns its scores, uint8 (steps,).
@@ -75,6 +79,7 @@ class Afresh:
         joint, of_listener = self._joint, listener_logit(listener)
         of_features = joint.features_logit(self._scorer)
         most = self._looked_up(joint.index(of_features, joint.head_most, of_listener))
+        self.near = most > _NEAR
         if of_features < joint.features_least or most <= above:
             return 0.0
         assert embeddings is not None
@@ -140,6 +145,7 @@ class Verifier:
                 raise ModelError(f"owner: got {len(owner.weights)} weights, wanted {channels}, the channels of the embedding")
         self._afresh = Afresh(network, slots)
         self._stride = model.stride
+        self._looks = second_look is not None
         self._embedder = load_embedding(most_frames=HEARD) if network.joint else None
 
     def history(self) -> History:
@@ -157,10 +163,17 @@ class Verifier:
         history = self.history()
         history.take(*heard)
         found = np.zeros(len(p))
-        for steps in range(LOOK_EVERY, len(p) + 1, LOOK_EVERY):
-            if p[steps - 1] > above:
-                found[steps - 1] = self.look(history, steps * self._stride, float(p[steps - 1])).second_look
+        near = 0  # the step that the last look was near at, counted from 1
+        for steps in (np.flatnonzero(p > above) + 1).tolist():
+            if self.due(steps, near == steps - 1):
+                look = self.look(history, steps * self._stride, float(p[steps - 1]))
+                found[steps - 1] = look.second_look
+                near = steps if look.near else 0
         return found
+
+    def due(self, steps: int, near: bool) -> bool:
+        """Whether a signal that opens a candidate is looked at. steps: of the stream. near: the look at the step before was."""
+        return near or not self._looks or steps % LOOK_EVERY == 0
 
     def look(self, history: History, frame: int, listener: float) -> Look:
         """At the signal up to its first `frame` frames, of which the latest call has the last.
@@ -171,6 +184,6 @@ class Verifier:
         agreed = self._threshold is None or p > self._threshold
         seen = None if self._threshold is None else p
         if self._owner is None or not agreed:
-            return Look(seen, None, agreed, agreed)
+            return Look(seen, None, agreed, agreed, self._afresh.near)
         voice = self._owner.p(self._afresh.embedding())
-        return Look(seen, voice, agreed, voice > self._owner.threshold)
+        return Look(seen, voice, agreed, voice > self._owner.threshold, self._afresh.near)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from farfield.evaluation.curve import LATEST_S, decisions, miss_interval, rate_interval
 from farfield.evaluation.streams import gain_to
 from farfield.history import heard
-from farfield.look import Verifier
+from farfield.look import LOOK_EVERY, Verifier
 from farfield.model import Model
 from farfield.profile import RATE
 from farfield.training import augment
@@ -208,7 +208,12 @@ def woken(of: Sequence[Scored], model: Model, setting: Setting) -> int:
 
 def _decisions(scores: Scores, looks: Looks | None, model: Model, setting: Setting) -> list[int]:
     heard = track(scores, model.stride, setting.smoothing_steps)
-    agreed = None if looks is None or setting.look_threshold is None else looks > setting.look_threshold
+    if looks is None or setting.look_threshold is None:
+        agreed = None
+    else:
+        # Looks were taken from a lower threshold on: the first above this one is no step after another that was looked at.
+        above = np.concatenate([[False], heard.p > setting.threshold])
+        agreed = (looks > setting.look_threshold) & ((np.arange(1, len(looks) + 1) % LOOK_EVERY == 0) | above[:-1])
     return decisions(heard.index, heard.p, setting.threshold, model.refractory_ms, agreed)
 
 

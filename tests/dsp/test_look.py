@@ -16,6 +16,7 @@ from farfield.chain import Chain
 from farfield.detector import Detector
 from farfield.errors import ModelError
 from farfield.evaluation import curve, run, streams
+from farfield.look import Look
 from farfield.profile import load_profile
 from reference.planted import Planted, PlantedLook, random_model
 
@@ -47,8 +48,9 @@ def defined(indices, p, agrees, threshold, refractory_samples):
     """The definition, step by step: (events, rejected) as indices.
 
     A candidate opens at a step above the threshold, if it has been at or below since the last one and the refractory time is
-    over. Every second step of the stream is looked at, 2 s after it opened at the latest and while no step since was at or below
-    the threshold. It is an event at the first look that agrees; else it is rejected, at its last look, if there was one.
+    over. Every second step of the stream is looked at, and each after one that was, 2 s after it opened at the latest and while
+    no step since was at or below the threshold. It is an event at the first look that agrees; else it is rejected, at its last
+    look, if there was one.
     """
     events, rejected, quiet_until, step = [], [], -1, 0
     while step < len(p):
@@ -59,7 +61,7 @@ def defined(indices, p, agrees, threshold, refractory_samples):
         while step < len(p) and p[step] > threshold:
             step += 1
         open_at = [k for k in range(opened, step) if indices[k] - indices[opened] <= 2 * RATE]
-        looked = [k for k in open_at if k % 2]
+        looked = [k for k in open_at if k % 2 or (p[k - 1] > threshold and k)]
         agreed = [k for k in looked if agrees[k]]
         if agreed:
             events.append(indices[agreed[0]])
@@ -94,21 +96,22 @@ def test_candidates_become_events_by_the_definition(track, agreeing, threshold, 
     assert ([event.decision for event in events], [one.decision for one in rejected]) == wanted
     assert all(event.second_look == 255 / 256 and event.owner is None for event in events)
     assert all((one.second_look, one.owner, one.word) == (0.0, None, "planted") for one in rejected)
-    looks = np.array(agrees) & (np.arange(len(track)) % 2 == 1)
+    above = np.array([0, *track]) / 256 > threshold
+    looks = np.array(agrees) & ((np.arange(len(track)) % 2 == 1) | above[:-1])
     found = curve.decisions(np.array(indices), np.array(track) / 256, threshold, refractory_ms, looks)
     assert found == wanted[0], "the evaluation decides as the detector does"
 
 
 def test_it_looks_again_for_two_seconds_and_then_not_until_it_has_come_down():
-    """Steps of 10 ms, open from step 1 on to step 201: 101 looks."""
-    for agrees_at, decided in ((0, [1]), (1, [3]), (100, [201]), (101, []), (130, [])):
+    """Steps of 10 ms, open from step 1 on: 201 looks, for a network that is asked alone."""
+    for agrees_at, decided in ((0, [1]), (1, [2]), (200, [201]), (201, []), (230, [])):
         model = Planted([0, *[255] * 249], stride=1)
         verdicts = iter([NO] * agrees_at + [YES] + [NO] * 250)
         look = PlantedLook(lambda seen, verdicts=verdicts: next(verdicts))
         detector = Detector(model, second_look=look)
         events, rejected = hear(detector, np.zeros(model.samples(), np.int16))
         assert [(event.decision - 480) // 160 for event in events] == decided
-        assert len(rejected) == 1 - len(decided) and len(look.seen) == (agrees_at + 1 if decided else 101)
+        assert len(rejected) == 1 - len(decided) and len(look.seen) == (agrees_at + 1 if decided else 201)
 
 
 def test_a_rejected_candidate_does_not_start_the_refractory_time():
@@ -124,6 +127,26 @@ def test_a_candidate_that_no_look_saw_is_none():
     look = PlantedLook(lambda seen: YES)
     events, rejected = hear(Detector(model, second_look=look), np.zeros(model.samples(), np.int16))
     assert [event.decision for event in events] == [480 + 480] and rejected == [] and len(look.seen) == 1
+
+
+@given(track=st.lists(st.sampled_from([0, 255, 255, 255]), min_size=40, max_size=40), near=st.sets(st.integers(1, 40)))
+def test_every_second_step_is_looked_at_and_the_next_where_the_word_is_near(track, near):
+    """Looks that find it near at the steps that are told, counted from 1, and never agree."""
+    model = Planted(track, stride=1)
+    detector = Detector(model, second_look=PlantedLook(lambda seen: NO))
+    looked = []
+
+    def look(history, frame, listener):
+        looked.append(frame)
+        return Look(0.0, None, agreed=False, passed=False, near=frame in near)
+
+    detector._verifier.look = look
+    hear(detector, np.zeros(model.samples(), np.int16))
+    wanted = []
+    for step, score in enumerate(track, 1):
+        if score and (step % 2 == 0 or (step - 1 in near and wanted[-1:] == [step - 1])):
+            wanted.append(step)
+    assert looked == wanted
 
 
 def test_a_word_ends_before_the_decision_by_the_models_lag():
@@ -175,7 +198,7 @@ def test_a_gap_gives_up_what_was_open_and_forgets_what_was_heard(index, epoch):
     look = PlantedLook(lambda seen: NO)
     detector = Detector(model, second_look=look)
     samples = np.zeros(model.samples(), np.int16)
-    assert hear(detector, samples) == ([], []) and len(look.seen) == 10
+    assert hear(detector, samples) == ([], []) and len(look.seen) == 19
     _, rejected = hear(detector, samples[:640], index=len(samples) + index, epoch=epoch)
     assert [(one.decision, one.epoch) for one in rejected] == [(480 + 19 * 160, 0)]
     assert len(look.seen[-1]) == 2, "nothing from before the gap"

@@ -155,7 +155,7 @@ def test_looks_are_those_of_the_verifier_where_the_listener_asks():
     kept = verifier.history()
     kept.take(*history.heard(sound))
     wanted = [verifier.look(kept, (step + 1) * model.stride, p[step]).second_look for step in range(len(p))]
-    asked = (p > 0.3) & (np.arange(len(p)) % 2 == 1)
+    asked = (p > 0.3) & ((np.arange(len(p)) % 2 == 1) | np.concatenate([[False], p[:-1] > 0.3]))
     assert 0 < asked.sum() < len(asked) and any(wanted)
     assert np.array_equal(both.words_looked[0], np.where(asked, wanted, 0.0))
     assert np.array_equal(both.others_looked[0], both.words_looked[0])
