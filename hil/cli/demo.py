@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from farfield import InputError, kernels, load_model
@@ -71,11 +72,11 @@ def _as_json(run: Replay, score: Score, picture: Path) -> dict[str, Any]:
 
 def _print(run: Replay, score: Score, picture: Path) -> None:
     room = run.room
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, emoji=False)
     if not console.is_terminal:
         console.width = _PRINTED_COLUMNS
     console.print(
-        f"{len(room.profile.microphones)} microphones ({room.profile.name}), {room.frames / room.rate:.0f} s, "
+        f"{len(room.profile.microphones)} microphones ({escape(room.profile.name)}), {room.frames / room.rate:.0f} s, "
         f"{'a loudspeaker playing' if room.reference else 'no loudspeaker'}; kernels at level {kernels.cpu_level()}"
     )
     console.print(_timeline(run, score))
@@ -84,7 +85,7 @@ def _print(run: Replay, score: Score, picture: Path) -> None:
     if run.echo_removed_db is not None:
         console.print(f"Echo removed where nobody speaks: {run.echo_removed_db:.1f} dB.")
     console.print(f"Real-time factor: {run.real_time_factor:.4f} of one core.")
-    console.print(f"Picture: {picture}\n")
+    console.print(f"Picture: {escape(str(picture))}\n")
     print(NEXT)
 
 
@@ -96,13 +97,14 @@ def _timeline(run: Replay, score: Score) -> Table:
     rows: list[tuple[int, tuple[str, ...]]] = []
     rate = run.room.rate
     for spoken in (*run.room.words, *run.room.speech):
-        when = (f"{spoken.start / rate:.2f} s", spoken.talker or "")
+        when = (f"{spoken.start / rate:.2f} s", escape(spoken.talker or ""))
+        text = escape(spoken.text)
         if spoken in hits:
-            rows.append((spoken.start, (*when, f"[green]{spoken.text}[/]", "[green]yes[/]", *_measured(hits[spoken]))))
+            rows.append((spoken.start, (*when, f"[green]{text}[/]", "[green]yes[/]", *_measured(hits[spoken]))))
         elif spoken in score.missed:
-            rows.append((spoken.start, (*when, f"[red]{spoken.text}[/]", "[red]MISSED[/]")))
+            rows.append((spoken.start, (*when, f"[red]{text}[/]", "[red]MISSED[/]")))
         else:
-            rows.append((spoken.start, (*when, spoken.text, "quiet")))
+            rows.append((spoken.start, (*when, text, "quiet")))
     for event in score.false_accepts:
         rows.append((event.decision, (f"{event.decision / rate:.2f} s", "", "", "[red]FALSE ACCEPT[/]")))
     for _, row in sorted(rows):

@@ -92,6 +92,19 @@ def test_a_planted_false_truth_is_reported_with_status_1(demo, tmp_path):
     assert "Heard 3 of 4 words, 1 false accepts" in out and "MISSED" in out and "FALSE ACCEPT" in out
 
 
+def test_what_looks_like_markup_is_told_as_it_is(capsys, tmp_path):
+    for path in demo_room().iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    text = (
+        (tmp_path / "room.toml").read_text().replace("he drives a lexus", "[/off] :cat: turn it").replace('"Ada"', '"[red]Ada"')
+    )
+    (tmp_path / "room.toml").write_text(text)
+    with pytest.raises(SystemExit) as left:
+        main(["hil", "demo", "--room", str(tmp_path), "--picture", str(tmp_path / "[old].png")])
+    out = capsys.readouterr().out
+    assert left.value.code == 0 and "[/off] :cat: turn it" in out and "[red]Ada" in out and "[old].png" in out
+
+
 def test_a_picture_that_cannot_be_written_is_one_line(capsys, tmp_path):
     with pytest.raises(SystemExit) as left:
         main(["hil", "demo", "--picture", str(tmp_path / "no" / "demo.png")])
