@@ -13,6 +13,7 @@ from farfield.hil.material import Material
 from farfield.hil.result import FAILED, INVALID, PASSED
 from farfield.hil.rigs.base import NO_FAULTS, Rig
 from farfield.hil.rigs.check import Check, check, refuse_unfit
+from farfield.hil.room import load_room
 from farfield.hil.roomset import Entry, RoomSet
 from farfield.hil.scene import Scene
 
@@ -53,8 +54,12 @@ def run(
 
     models: what listens; the first one's word is said in rooms that are made. goals: whether the set's goals decide, instead of
     its bounds. on_room: called after each pass, with its result and what was heard. within: what a rig is checked and heard in,
-    such as real-time priority. InputError: a room that cannot be had, or a rig that does not pass its check.
+    such as real-time priority. InputError: a recorded room that cannot be had, before the first is heard; one that cannot be
+    made, or a rig that does not pass its check.
     """
+    for entry in rooms.entries:
+        if entry.folder is not None:
+            load_room(entry.folder).source()
     checks = Checks(rig)
     entries = []
     for entry in rooms.entries:

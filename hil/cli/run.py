@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from farfield import InputError
 from farfield.cli.shared import progress_bar
 from farfield.hil.cli.options import Faults, Rig, clips, priority, realtime, rig_options, room_set
 from farfield.hil.listening import Heard
 from farfield.hil.material import Material
-from farfield.hil.report import write_report, write_whole
+from farfield.hil.report import make_folder, refuse_unwritable, write_report, write_whole
 from farfield.hil.report.junit import junit
 from farfield.hil.report.page import Gallery
 from farfield.hil.result import FAILED, INVALID, PASSED
@@ -56,12 +57,17 @@ def run(
 ) -> int:
     """Play the rooms of SET through a rig, and hold every detection, its time and its direction against the truth.
 
-    SET is a shipped set's name (demo, streaming-noise, voice-assistant), a .toml file, or a recorded room's folder. Exit status 1
-    where a room failed, or where its run is invalid: with a gap that the source did not account for it says nothing of the room.
+    SET is a shipped set's name (demo, streaming-noise, system-latency, voice-assistant), a .toml file, or a recorded room's
+    folder. Exit status 1 where a room failed, or where its run is invalid: with a gap that the source did not account for it says
+    nothing of the room.
     """
     chosen = load_set(rooms).only(only)
     models = chosen.listeners(names, second_look=second_look, fa_per_hour=fa_per_hour, threshold=threshold)
     gallery = Gallery() if folder else None
+    if xml is not None:
+        refuse_unwritable(xml)
+    if folder is not None:
+        make_folder(folder)
 
     def on_room(found: dict[str, Any], heard: Heard) -> None:
         if gallery is not None:
@@ -70,28 +76,46 @@ def run(
     try:
         with progress_bar() as progress:
             found = run_set(chosen, rig, models, Material(clips), faults=faults, repeat=repeat, goals=goals,
-                            on_room=on_room, progress=progress, within=priority(rig, is_realtime))  # fmt: skip
+                            on_room=on_room, progress=lambda what, done, of: progress(escape(what), done, of),
+                            within=priority(rig, is_realtime))  # fmt: skip
     finally:
         rig.close()
+    told = _write(found, xml, folder, gallery, disk_full=faults.disk_full)
     if as_json:
         print(json.dumps(found))
     else:
         _print(found)
-    if xml is not None:
-        write_whole(xml, junit(found), disk_full=faults.disk_full)
-    if folder is not None and gallery is not None:
-        write_report(folder, found, gallery, disk_full=faults.disk_full)
-        if not as_json:
-            print(f"Report: {folder / 'report.html'}")
+    if told:
+        raise InputError("; ".join(told))
+    if folder is not None and not as_json:
+        print(f"Report: {folder / 'report.html'}")
     return 0 if is_passed(found) else 1
 
 
+def _write(
+    found: dict[str, Any], xml: Path | None, folder: Path | None, gallery: Gallery | None, *, disk_full: bool
+) -> list[str]:
+    """JUnit XML and report, each tried where the other failed too; what could not be written, a line each."""
+    told = []
+    if xml is not None:
+        try:
+            write_whole({xml: junit(found)}, disk_full=disk_full)
+        except InputError as error:
+            told.append(str(error))
+    if folder is not None and gallery is not None:
+        try:
+            write_report(folder, found, gallery, disk_full=disk_full)
+        except InputError as error:
+            told.append(str(error))
+    return told
+
+
 def _print(found: dict[str, Any]) -> None:
-    console = Console(soft_wrap=False)
+    console = Console(soft_wrap=False, emoji=False)
     if not console.is_terminal:
         console.width = _PRINTED_COLUMNS
     words = ", ".join(f"{model['word']} at {model['threshold']:.3f}" for model in found["models"])
-    table = Table(title=f"{found['set']} on {found['rig']}, listening for {words}")
+    table = Table(title=escape(f"{found['set']} on {found['rig']}, listening for {words}"))
     table.add_column("room", overflow="fold")
     table.add_column("verdict")
     for name in ("words", "missed", "false", "slowest", "direction", "system median, p95, p99, largest", "lost", "drift"):

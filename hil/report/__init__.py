@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,42 @@ def write_report(folder: Path, found: dict[str, Any], gallery: Gallery, *, disk_
 
     InputError, one line: what could not be written, and why; an earlier report is then still there, whole.
     """
+    make_folder(folder)
+    files = {folder / PAGE: page(found, gallery), folder / RESULT: json.dumps(found, indent=1) + "\n"}
+    write_whole(files, disk_full=disk_full)
+
+
+def make_folder(folder: Path) -> None:
+    """The report's folder, where it is not there yet. InputError: it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); wanted a folder for the report") from None
-    write_whole(folder / PAGE, page(found, gallery), disk_full=disk_full)
-    write_whole(folder / RESULT, json.dumps(found, indent=1) + "\n", disk_full=disk_full)
 
 
-def write_whole(path: Path, text: str, *, disk_full: bool = False) -> None:
-    """Write the file, whole or not at all. InputError: it cannot be written."""
-    data = text.encode()
+def refuse_unwritable(path: Path) -> None:
+    """InputError where no file can get this name: to be asked before anything is done that the file is to tell of."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(
+            f"{path}: {'is a folder' if path.is_dir() else 'has no folder'}; wanted a file in a folder that is there"
+        )
+
+
+def write_whole(files: dict[Path, str], *, disk_full: bool = False) -> None:
+    """Write the files, each whole, or none of them. InputError: one cannot be written. disk_full: as of `write_report`."""
+    path, size, written = Path(), 0, 0
     try:
-        with whole_file(path) as made, made.open("wb") as file:
-            for at in range(0, len(data), _PIECE):
-                if disk_full and at >= _FULL_BYTES:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                file.write(data[at : at + _PIECE])
-            file.flush()
-            os.fsync(file.fileno())
+        with ExitStack() as whole:  # each takes its name after the last was written
+            for path, text in files.items():
+                data = text.encode(errors="replace")  # a name of a file need not be UTF-8
+                size = len(data)
+                with whole.enter_context(whole_file(path)).open("wb") as file:
+                    for at in range(0, size, _PIECE):
+                        if disk_full and written >= _FULL_BYTES:
+                            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                        written += file.write(data[at : at + _PIECE])
+                    file.flush()
+                    os.fsync(file.fileno())
     except OSError as error:
-        wanted = f"a disk with {len(data):,} bytes to spare"
+        wanted = f"a disk with {size:,} bytes to spare"
         raise InputError(f"{path}: cannot be written ({error.strerror}); wanted {wanted}") from None

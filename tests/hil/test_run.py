@@ -1,11 +1,15 @@
 """A set on a rig: verdicts against bounds counted by hand, invalid runs, what is written, what is compared."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
+from contextlib import nullcontext
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
+from rich.text import Text
 
 from farfield import InputError
 from farfield.cli import main
@@ -24,6 +28,7 @@ from farfield.hil.run import is_passed, run
 from reference.scenes import Spoilt, altered, noise, planted, word
 
 SCENE = noise(4.0, words=[word(8_000, 16_000), word(24_000, 32_000), word(40_000, 48_000)])
+COMMAND = import_module("farfield.hil.cli.run")  # its package has a command of this name
 AT = [16_000 // 160, 24_000 // 160, 56_000 // 160]  # decisions 320 later: two hits, and one false accept
 
 
@@ -183,6 +188,15 @@ def test_a_full_disk_leaves_the_earlier_report_whole(reported):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_a_disk_that_is_full_between_the_reports_two_files_leaves_both_as_they_were(reported, monkeypatch):
+    found, folder, gallery = reported
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr("farfield.hil.report._FULL_BYTES", len(before["report.html"]) + 100)
+    with pytest.raises(InputError, match=r"result\.json: cannot be written \(No space left on device\)"):
+        write_report(folder, found | {"description": "another"}, gallery, disk_full=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_nothing_changed_between_a_run_and_itself():
     assert compare(ran(), ran()) == []
 
@@ -250,6 +264,49 @@ class TestCommand:
         status, out, err = farfield("run", tmp_path / "set.toml", "--report", tmp_path / "full", "--fault", "disk-full")
         assert status == 2 and "failed r" in out and err.count("\n") == 1 and "No space left on device" in err
         assert list((tmp_path / "full").iterdir()) == []
+
+    @pytest.fixture
+    def marked(self, tmp_path):
+        """A set and a room whose names look like markup; the room is the demo's."""
+        text = f'name = "kitchen [/night]"\nmodels = ["alexa"]\n[[room]]\nname = ":cat: [old]"\nfolder = "{demo_room()}"\n'
+        (tmp_path / "set.toml").write_text(text)
+        return tmp_path / "set.toml"
+
+    def test_names_that_look_like_markup_are_names(self, farfield, marked, monkeypatch):
+        shown = set()
+        bar = nullcontext(lambda what, done, of: shown.add(Text.from_markup(what, emoji=False).plain))
+        monkeypatch.setattr(COMMAND, "progress_bar", lambda: bar)
+        status, out, err = farfield("run", marked)
+        assert (status, err) == (0, "") and "kitchen [/night] on file" in out and ":cat: [old]" in out
+        assert shown == {":cat: [old]"}
+
+    def test_a_file_that_cannot_be_written_takes_no_other_with_it(self, farfield, marked, tmp_path, monkeypatch):
+        monkeypatch.setattr(COMMAND, "refuse_unwritable", lambda path: path.mkdir())  # it goes wrong after the run
+        status, out, err = farfield("run", marked, "--junit", tmp_path / "a.xml", "--report", tmp_path / "a")
+        assert status == 2 and "passed" in out and "a.xml: is a folder" in err and err.count("\n") == 1
+        assert load_result(tmp_path / "a")["set"] == "kitchen [/night]"
+
+    @pytest.mark.parametrize("option", [["--junit", "no/a.xml"], ["--junit", "."], ["--report", "set.toml/a"]])
+    def test_a_place_that_nothing_can_be_written_to_is_told_before_anything_is_heard(self, farfield, marked, option, monkeypatch):
+        monkeypatch.chdir(marked.parent)
+        monkeypatch.setattr("farfield.hil.run.listen", lambda *_, **__: pytest.fail("a room was heard"))
+        status, out, err = farfield("run", marked, *option)
+        assert (status, out) == (2, "") and err.count("\n") == 1 and option[1].split("/")[0] in err
+
+    def test_a_room_that_is_not_there_is_told_before_another_is_heard(self, farfield, marked, monkeypatch):
+        shutil.copytree(demo_room(), marked.parent / "other")
+        text = (marked.parent / "other/room.toml").read_text()
+        (marked.parent / "other/room.toml").write_text(text.replace("respeaker-4mic", "respeaker-6mic"))
+        monkeypatch.setattr("farfield.hil.run.listen", lambda *_, **__: pytest.fail("a room was heard"))
+        first = marked.read_text()
+        for folder, told in (("othr", "othr/room.toml: no such file"), ("other", "mics.flac: channel 4")):
+            marked.write_text(f'{first}[[room]]\nname = "b"\nfolder = "{folder}"\n')
+            status, out, err = farfield("run", marked)
+            assert (status, out) == (2, "") and told in err
+
+    def test_help_names_every_set_that_ships(self, farfield):
+        told = "".join(farfield("run", "--help")[1].split())  # lines may end at a dash
+        assert all(name in told for name in shipped_sets())
 
     @pytest.mark.parametrize(
         ("arguments", "told"),
