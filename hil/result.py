@@ -15,6 +15,18 @@ from farfield.hil.scoring import Hit, match
 
 FORMAT = "farfield hil run 1"
 PASSED, FAILED, INVALID = "passed", "failed", "invalid"
+_NUMBER = int | float
+_WORD = {"text": str, "start": int}
+_HIT = _WORD | {"latency_ms": _NUMBER, "direction_error_deg": _NUMBER | None}
+_FIGURES = {"missed_share": _NUMBER, "false_accepts_per_24h": _NUMBER, "lost_samples": int, "system_p99_ms": _NUMBER | None}
+_ENTRY = {
+    "name": str, "repeat": int, "verdict": str, "reasons": [str], "figures": _FIGURES,
+    "rooms": [{"name": str, "hits": [_HIT], "missed": [_WORD]}],
+}  # fmt: skip
+_RUN = {  # what of a run's result is read again
+    "set": str, "rig": str, "faults": dict, "models": [{"word": str, "network": str, "threshold": _NUMBER}], "within_s": _NUMBER,
+    "decides": str, "farfield": str, "entries": [_ENTRY],
+}  # fmt: skip
 
 
 def of_room(heard: Heard, models: Sequence[Model], within_s: float) -> dict[str, Any]:
@@ -79,8 +91,26 @@ def load_result(path: Path) -> dict[str, Any]:
         found = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{file}: no such file; wanted a folder that `farfield hil run --report` wrote") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON ({str(error)[:200]}); wanted a run's result") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise InputError(f"{file}: is no run's result; wanted what `farfield hil run --report` wrote")
+    wrong = _unlike(found, _RUN, "")
+    if wrong is not None:
+        raise InputError(f"{file}: field {wrong}: is missing or of another kind; wanted what `farfield hil run --report` wrote")
     return found
+
+
+def _unlike(value: Any, shape: Any, at: str) -> str | None:
+    """The first field that is not as the shape says (a type, a list of one shape, or a table of fields); None: there is none."""
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return at
+        inside = [(one, shape[0], f"{at}[{number}]") for number, one in enumerate(value)]
+    elif isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return at
+        inside = [(value.get(name, ...), wanted, f"{at}.{name}".removeprefix(".")) for name, wanted in shape.items()]
+    else:
+        return None if isinstance(value, shape) else at
+    return next((wrong for one in inside if (wrong := _unlike(*one)) is not None), None)

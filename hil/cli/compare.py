@@ -19,10 +19,13 @@ _path = click.Path(path_type=Path)
               help="By how much the median algorithmic latency may grow.")  # fmt: skip
 @click.option("--system-ms", type=click.FloatRange(0), default=5.0, show_default=True, metavar="MS",
               help="By how much the 99th percentile of the system latency may grow.")  # fmt: skip
+@click.option("--direction-deg", type=click.FloatRange(0), default=5.0, show_default=True, metavar="DEG",
+              help="By how much the largest error of direction may grow.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
-def compare(before: Path, after: Path, latency_ms: float, system_ms: float, as_json: bool) -> int:
+def compare(before: Path, after: Path, latency_ms: float, system_ms: float, direction_deg: float, as_json: bool) -> int:
     """Say what changed from run A to run B, each the folder of a report or its result.json. Exit status 1 on a regression."""
-    changes = changes_of(load_result(before), load_result(after), latency_ms=latency_ms, system_ms=system_ms)
+    most = {"latency_ms": latency_ms, "system_ms": system_ms, "direction_deg": direction_deg}
+    changes = changes_of(load_result(before), load_result(after), **most)
     for change in changes:
         if as_json:
             print(json.dumps(asdict(change)))

@@ -5,6 +5,7 @@ import shutil
 import xml.etree.ElementTree as ET
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 
 import numpy as np
@@ -224,6 +225,71 @@ def test_a_verdict_a_room_and_losses_can_be_worse():
     assert any("lost samples" in c.text and c.is_worse for c in compare(good, ran(faults=Faults(stall_s=0.5))))
 
 
+@cache
+def _one_run():
+    return json.dumps(ran(100))
+
+
+def judged(verdict, *reasons, hits=(), missed=(), **others):
+    """A run of one room by its verdict. hits: (start, latency in ms, error of direction); missed: starts."""
+    made = json.loads(_one_run())
+    (entry,) = made["entries"]
+    (room,) = entry["rooms"]
+    room["hits"] = [
+        {"text": "planted", "start": start, "latency_ms": late, "direction_error_deg": off} for start, late, off in hits
+    ]
+    room["missed"] = [{"text": "planted", "start": start} for start in missed]
+    entry |= {"verdict": verdict, "reasons": list(reasons)}
+    return made | others
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (judged("invalid", "gap"), judged("invalid", "gap"), [("still invalid: gap", True)]),
+        (judged("failed", "slow"), judged("invalid", "gap"), [("failed -> invalid: gap", True)]),
+        (judged("invalid", "gap"), judged("failed", "slow"), [("invalid -> failed: slow", False)]),
+        (judged("failed", "missed 2, wanted at most 1"), judged("failed", "missed 3, wanted at most 1"), []),
+        (
+            judged("failed", "missed 2, wanted at most 1"),
+            judged("failed", "missed 2, wanted at most 1", "direction deg 170, wanted at most 20"),
+            [("still failed, and now for: direction deg 170, wanted at most 20", True)],
+        ),
+        (judged("passed"), judged("passed", decides="goals"), [("decides: bounds -> goals", False)]),
+    ],
+)
+def test_what_a_verdict_was_and_is(before, after, told):
+    assert [(change.text, change.is_worse) for change in compare(before, after)] == told
+
+
+def test_latencies_and_directions_are_those_of_the_words_that_both_heard():
+    """A word that is heard now, late and from elsewhere, was missed before: that is no growth."""
+    before = judged("passed", hits=[(0, 100, 3.0), (9, 300, None)], missed=[20])
+    after = judged("passed", hits=[(0, 101, -3.0), (9, 300, None), (20, 900, 170.0)])
+    changes = compare(before, after)
+    assert [change.is_worse for change in changes] == [False, False] and "median latency +0.5 ms" in changes[1].text
+    (change,) = compare(before, judged("passed", hits=[(0, 100, -170.0), (9, 300, None)], missed=[20]))
+    assert change.is_worse and change.text == "direction, farthest off: 3 -> 170°"
+
+
+def test_where_other_words_are_said_all_latencies_and_directions_are_compared():
+    before, after = judged("passed", hits=[(0, 100, 3.0)]), judged("passed", hits=[(5, 900, 170.0)])
+    assert [change.text for change in compare(before, after) if change.is_worse] == [
+        "median latency +800.0 ms", "direction, farthest off: 3 -> 170°"
+    ]  # fmt: skip
+    assert not any(change.is_worse for change in compare(after, before))
+
+
+def test_entries_that_are_new_are_told_in_their_order_with_verdict_and_repeat():
+    before, after = judged("passed"), judged("passed")
+    (entry,) = after["entries"]
+    others = [(name, repeat, verdict) for name in "qbzc" for repeat, verdict in enumerate(("failed", "invalid"))]
+    after["entries"] += [entry | {"name": name, "repeat": repeat, "verdict": verdict} for name, repeat, verdict in others]
+    changes = compare(before, after)
+    assert [change.room for change in changes] == ["q", "q #2", "b", "b #2", "z", "z #2", "c", "c #2"]
+    assert all(change.is_worse == ("invalid" in change.text) for change in changes)
+
+
 class TestCommand:
     """`farfield hil run` and `compare`, as they are typed."""
 
@@ -322,6 +388,36 @@ class TestCommand:
     def test_wrong_use_is_one_line(self, farfield, arguments, told):
         status, out, err = farfield(*arguments)
         assert (status, out) == (2, "") and told in err and err.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ('{"format": "farfield hil run 1"}', "field set: is missing or of another kind"),
+            ("[" * 100_000, "cannot be read as JSON"),
+            ("{}", "is no run's result"),
+        ],
+    )
+    def test_what_is_no_result_is_wrong_use_and_no_regression(self, farfield, tmp_path, text, told):
+        (tmp_path / "a.json").write_text(text)
+        status, out, err = farfield("compare", tmp_path / "a.json", tmp_path / "a.json")
+        assert (status, out) == (2, "") and told in err and err.count("\n") == 1
+
+    def test_a_result_that_lacks_anything_that_is_read_is_none(self, tmp_path):
+        """Each field that a run's result is read for, left out in turn."""
+        whole = judged("passed", hits=[(0, 100, None)], missed=[20])
+        (tmp_path / "a.json").write_text(json.dumps(whole))
+        assert load_result(tmp_path / "a.json") == whole
+        (entry,) = whole["entries"]
+        (room,) = entry["rooms"]
+        for table in (whole["models"][0], entry, entry["figures"], room, room["hits"][0], room["missed"][0]):
+            for name in [*table]:
+                kept = table.pop(name)
+                (tmp_path / "a.json").write_text(json.dumps(whole))
+                try:
+                    compare(load_result(tmp_path / "a.json"), whole)
+                except InputError as error:
+                    assert f"{name}: is missing" in str(error)
+                table[name] = kept
 
     def test_a_soak_of_no_time_is_one_pass(self, farfield):
         status, out, _ = farfield("soak", "--hours", 0, "--json")
