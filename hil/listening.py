@@ -45,9 +45,9 @@ class Track:
 class Heard:
     """What one pass over a scene found.
 
-    scene: as it was played, the faults of its clocks included. system_s: for every step of the scorers, float64: how long after
-    its decision sample had arrived a decision there would have left; empty without a clock. drift_ppm: of the capture clock
-    against the host's; None without one.
+    scene: as it was played, the faults of its clocks included, with what the rig leaves of its truth. system_s: for every step of
+    the scorers, float64: how long after its decision sample had arrived a decision there would have left; empty without a clock.
+    drift_ppm: of the capture clock against the host's; None without one.
     """
 
     scene: Scene
@@ -136,7 +136,7 @@ def listen(
         return Timed(event, left_ns, None if line is None else (left_ns - line.at_ns(decision or 0)) / 1e9)
 
     return Heard(
-        scene=scene,
+        scene=stream.scene,
         events=tuple(timed(*one) for one in found),
         tracks=tuple(
             Track(

@@ -32,7 +32,7 @@ class Pass:
         if heard.books.unexplained:
             raise InvalidPass(f"{scene.name} on {rig.name}: {'; '.join(heard.books.unexplained)}")
         listened = {model.word.casefold() for model in models}
-        words = [word for word in scene.words if word.text.casefold() in listened]
+        words = [word for word in heard.scene.words if word.text.casefold() in listened]
         score = match([timed.event for timed in heard.events], words, RATE, within_s)
         return Pass(heard, score.hits, score.missed, score.false_accepts)
 

@@ -30,7 +30,10 @@ class Counted:
 
 
 class Stream(ABC):
-    """One scene on its way through a rig, once; a context manager, for it may hold devices and threads."""
+    """One scene on its way through a rig, once; a context manager, for it may hold devices and threads.
+
+    scene: as it is heard, which is as it was given unless the rig changes what is true of it.
+    """
 
     def __init__(self, scene: Scene, faults: Faults = NO_FAULTS) -> None:
         self.scene = scene

@@ -9,7 +9,7 @@ period_ms = 10             of the capture, and how many periods its memory holds
 periods = 16
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,8 @@ class DeviceRig(AlsaRig):
     """The room's first microphone through a loudspeaker, heard by an array in a real room.
 
     What comes out is not what went in: that a sample is missing only its source can tell. A word's place is that of the pilot
-    heard by the first microphone, and so off by no more than the room's own delays.
+    heard by the first microphone, and so off by no more than the room's own delays. Where a word was said from when the room was
+    recorded says nothing any more: all comes from the loudspeaker.
     """
 
     exact = False
@@ -70,7 +71,9 @@ class DeviceRig(AlsaRig):
         profile = self._file.profile
         heard = np.repeat(scene.samples[:, :1], len(profile.microphones) + len(profile.references), axis=1)
         played = np.repeat(scene.samples[:, :1], self._file.channels, axis=1)
-        return AlsaStream(self, Scene(scene.name, profile, heard, scene.words), played, profile, faults)
+        words, speech = (tuple(replace(one, direction_deg=None) for one in said) for said in (scene.words, scene.speech))
+        as_heard = replace(scene, profile=profile, samples=heard, words=words, speech=speech)
+        return AlsaStream(self, as_heard, played, profile, faults)
 
     def layout(self, scene: Scene) -> tuple[Profile, int]:
         """The device's own."""

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from farfield import InputError, load_model
-from farfield.hil import BoardRig, FileRig, LoopbackRig, Scene, demo_room, listen, load_room, of_room
+from farfield.hil import BoardRig, FileRig, LoopbackRig, Pass, Scene, demo_room, listen, load_room, of_room
 from farfield.hil.faults import Faults, parse
+from farfield.hil.result import of_room as of_heard
 from farfield.hil.rigs import rig
 from farfield.hil.rigs.check import check, refuse_unfit
-from reference.scenes import Spoilt, altered, left_out, noise, planted
+from reference.scenes import Spoilt, altered, left_out, noise, planted, word
 
 needs_pulse = pytest.mark.skipif(
     shutil.which("pulseaudio") is None or importlib.util.find_spec("alsaaudio") is None, reason="needs pulseaudio and pyalsaaudio"
@@ -170,12 +171,31 @@ def test_a_device_by_its_alsa_names(tmp_path):
     from farfield.hil.pulse import PulseServer, Sink
 
     (tmp_path / "array.toml").write_text('playback = "air"\ncapture = "air_monitor"\nprofile = "single"\n')
-    scene = noise(1.0, 4, 1)
+    said = (replace(word(1_000, 3_000), direction_deg=40.0),)
+    scene = replace(noise(1.0, 4, 1, words=said), speech=said, provenance="noise")
     with PulseServer(Sink("air", 1)):
         device = rig(str(tmp_path / "array.toml"))
         heard = undisturbed(lambda: listen(device, scene, [planted(scene, 20)]))
     assert (heard.books.lost, heard.books.unexplained) == (0, ()) and device.name == "array"
     assert [one.event.decision for one in heard.events] == [320 + 160 * 20]
+    truth = heard.scene
+    assert (truth.words, truth.speech, truth.provenance) == ((word(1_000, 3_000),), (word(1_000, 3_000),), "noise")
+
+
+def test_a_word_is_held_against_what_the_rig_left_of_its_truth():
+    """A rig that plays all from one place: a hit has no error of direction, in a run and in a test."""
+
+    class Loudspeaker(FileRig):
+        def play(self, scene, faults=None):
+            words = tuple(replace(one, direction_deg=None) for one in scene.words)
+            return super().play(replace(scene, words=words))
+
+    scene = noise(2.0, 4, words=[replace(word(8_000, 16_000), direction_deg=40.0)])
+    models = [planted(scene, 98)]
+    for played_on, is_known in ((FileRig(), True), (Loudspeaker(), False)):
+        (hit,) = of_heard(listen(played_on, scene, models), models, 0.5)["hits"]
+        (same,) = Pass.over(played_on, scene, models).hits
+        assert (hit["direction_error_deg"] is not None) == (same.direction_error_deg is not None) == is_known
 
 
 @pytest.mark.parametrize("off", [-9, 0, 3])
