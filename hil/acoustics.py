@@ -1,5 +1,6 @@
 """Responses from where sound is made to each microphone: simulated shoebox rooms, measured files, or none."""
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -98,15 +99,23 @@ def simulated(profile: Profile, rt60_s: float, distances_m: tuple[float, ...], s
 
 
 def measured(paths: list[Path], profile: Profile) -> Place:
-    """Every file of as many channels as the profile has microphones, or more: the first ones are taken. InputError: none."""
+    """Every file of as many channels as the profile has microphones, or more: the first ones are taken.
+
+    InputError: none, or a file that cannot be read, or in which the first microphone hears nothing.
+    """
     ways = []
     for path in paths:
-        sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        try:
+            sound, rate = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
+        except (OSError, soundfile.LibsndfileError) as error:
+            raise InputError(f"{path}: cannot be read as sound ({error}); wanted a measured response") from None
         if sound.shape[1] < len(profile.microphones):
             continue
         sound = sound[:, : len(profile.microphones)]
-        sound = sound if rate == RATE else soxr.resample(sound, rate, RATE)
+        sound = sound if rate == RATE or not len(sound) else soxr.resample(sound, rate, RATE)
         taps = sound[:_LONGEST].T
+        if not np.isfinite(taps).all() or not taps[0].any():
+            raise InputError(f"{path}: got silence at the first microphone, or NaN or infinity; wanted a measured response")
         ways.append(Way(np.ascontiguousarray(taps / np.abs(taps).max()), int(np.argmax(np.abs(taps[0]))), None))
     if not ways:
         raise InputError(f"{paths[0].parent}: no response has {len(profile.microphones)} channels, the profile's microphones")

@@ -13,6 +13,7 @@ from farfield.hil.scene import RATE
 Sound = NDArray[np.float32]
 _SYNTHETIC_SENTENCES = 240
 _FADE = 800
+_KEPT_BYTES = 256 << 20  # of clips that were read: more are read again when they are used again
 
 
 class Material:
@@ -26,7 +27,8 @@ class Material:
         if folder is not None and not folder.is_dir():
             raise InputError(f"{folder}: no such folder; wanted one with keywords, speech and noise in it")
         self._folder = folder
-        self._read: dict[str, Sound] = {}
+        self._read: dict[Path, Sound] = {}  # the one that was used last is the last
+        self._held = 0  # bytes of those
         self._spoken: dict[tuple[str, int], tuple[str, Sound]] = {}
 
     def has(self, voices: str) -> bool:
@@ -103,7 +105,12 @@ class Material:
             return transcripts(path.parent).get(f"{path.parent.name}/{path.name}", "").casefold()
 
         parts = word.casefold().split()
-        return [path for path in self._below("speech") if not any(part in said(path) for part in parts)]
+        clips = self._below("speech")
+        without = [path for path in clips if not any(part in said(path) for part in parts)]
+        if not without:
+            told = f"by their transcripts all {len(clips)} clips say a word of {word!r}"
+            raise InputError(f"{clips[0].parent}: {told}; wanted some that do not")
+        return without
 
     def _below(self, name: str) -> list[Path]:
         from farfield.training.clips import SUFFIXES
@@ -120,9 +127,13 @@ class Material:
     def _clip(self, path: Path) -> Sound:
         from farfield.training.clips import read
 
-        if str(path) not in self._read:
-            self._read[str(path)] = read(path)
-        return self._read[str(path)]
+        known = self._read.pop(path, None)
+        sound = read(path) if known is None else known
+        self._held += sound.nbytes if known is None else 0
+        self._read[path] = sound
+        while self._held > _KEPT_BYTES and len(self._read) > 1:
+            self._held -= self._read.pop(next(iter(self._read))).nbytes
+        return sound
 
     def _joined(self, name: str, frames: int, random: np.random.Generator) -> Sound:
         paths = self._below(name)

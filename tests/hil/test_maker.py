@@ -1,5 +1,6 @@
 """Semi-recorded rooms: truth to the sample, levels as asked, the same from the same recipe, and only from the clips given."""
 
+import shutil
 import tomllib
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from farfield.hil.maker import made
 from farfield.hil.material import Material
 from farfield.hil.recipe import Recipe
 from farfield.hil.scene import save
+from farfield.training import clips as training_clips
 
 pytest.importorskip("pyroomacoustics")
 RATE = 16_000
@@ -155,6 +157,44 @@ def test_a_mistake_in_a_recipe_is_one_line(text, told):
     with pytest.raises(InputError) as caught:
         recipe(text)
     assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sound", "told"),
+    [
+        (np.zeros((4_000, 2)), "got silence at the first microphone"),
+        (np.zeros((0, 2)), "got silence at the first microphone"),
+        (np.full((4_000, 2), np.nan), "NaN"),
+        (b"RIFFxxxxjunk" * 20, "cannot be read as sound"),
+    ],
+    ids=["silent", "empty", "not a number", "broken"],
+)
+@pytest.mark.parametrize("rate", [RATE, 48_000])
+def test_a_response_that_is_none_is_named(folder, tmp_path, sound, told, rate):
+    shutil.copytree(folder, tmp_path / "clips")
+    path = tmp_path / "clips/responses/a.wav"
+    path.write_bytes(sound) if isinstance(sound, bytes) else soundfile.write(path, sound, rate, "FLOAT")
+    with pytest.raises(InputError, match=rf"responses/a\.wav: .*{told}") as caught:
+        made(recipe('seconds = 6\nwords = 1\nresponses = "measured"'), "m", "hey house", 0, Material(tmp_path / "clips"))
+    assert "\n" not in str(caught.value)
+
+
+def test_speech_that_says_the_word_in_every_clip_is_named(folder, tmp_path):
+    (tmp_path / "speech").mkdir()
+    shutil.copy(folder / "speech/read/0.wav", tmp_path / "speech")
+    (tmp_path / "speech.tsv").write_text("0.wav\tthe house is green\n")
+    with pytest.raises(InputError, match=r"speech: by their transcripts all 1 clips say a word of 'hey house'; wanted some"):
+        made(recipe('seconds = 9\nwords = 0\nspeech_share = 1\nresponses = "none"'), "x", "hey house", 0, Material(tmp_path))
+
+
+def test_clips_are_kept_as_far_as_memory_for_them_goes_and_those_used_last_longest(folder, monkeypatch):
+    reads = []
+    read = training_clips.read
+    monkeypatch.setattr(training_clips, "read", lambda path: reads.append(path.stem) or read(path))
+    monkeypatch.setattr("farfield.hil.material._KEPT_BYTES", 2 * 16_000 * 4)
+    material, paths = Material(folder), [folder / f"speech/read/{name}.wav" for name in "010201"]
+    heard = [material._clip(path) for path in paths]
+    assert reads == ["0", "1", "2", "1"] and np.array_equal(heard[1], heard[5])
 
 
 def test_what_cannot_be_had_is_named(folder, tmp_path):
