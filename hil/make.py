@@ -67,10 +67,13 @@ PROVENANCE = (
 def make_demo_room(output: Path) -> None:
     """Make the recorded room that ships with farfield anew; the same packages give the same room."""
     try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be made ({error.strerror}); wanted a folder to make") from None
+    try:
         mics, played, said = scene()
     except ImportError as error:
         raise InputError(f"{error.name}: not installed; install it with: pip install 'farfield[hil]'") from None
-    output.mkdir(parents=True, exist_ok=True)
     soundfile.write(output / "mics.flac", mics, RATE, "PCM_16", compression_level=1.0)
     soundfile.write(output / "ref.flac", played, RATE, "PCM_16", compression_level=1.0)
     (output / "room.toml").write_text(described(said), "utf-8")

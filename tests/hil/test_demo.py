@@ -105,6 +105,16 @@ def test_what_looks_like_markup_is_told_as_it_is(capsys, tmp_path):
     assert left.value.code == 0 and "[/off] :cat: turn it" in out and "[red]Ada" in out and "[old].png" in out
 
 
+def test_a_demo_room_is_not_made_where_a_file_is(capsys, tmp_path, monkeypatch):
+    """It is told before the room is simulated."""
+    monkeypatch.setattr("farfield.hil.make.scene", lambda: pytest.fail("a room was made"))
+    (tmp_path / "afile").touch()
+    with pytest.raises(SystemExit) as left:
+        main(["hil", "make-demo-room", "-o", str(tmp_path / "afile")])
+    said = capsys.readouterr()
+    assert (left.value.code, said.out) == (2, "") and "afile: cannot be made" in said.err and said.err.count("\n") == 1
+
+
 def test_a_picture_that_cannot_be_written_is_one_line(capsys, tmp_path):
     with pytest.raises(SystemExit) as left:
         main(["hil", "demo", "--picture", str(tmp_path / "no" / "demo.png")])
