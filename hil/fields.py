@@ -1,7 +1,6 @@
 """Reading the fields of a TOML table: each mistake is one line that names the file and the field."""
 
 import difflib
-import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,16 @@ def read_toml(path: Path, wanted: str) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read as TOML ({str(error)[:200]}); wanted {wanted}") from None
 
 
+def shown(table: dict[str, Any], name: str) -> str:
+    """A field's value, for people; 80 characters at most."""
+    if name not in table:
+        return "nothing"
+    try:
+        return repr(table[name])[:80]
+    except ValueError:  # Python writes no number of more than 4,300 digits, which TOML's hexadecimal ones can have
+        return "a number of thousands of digits"
+
+
 class Fields:
     """One table's fields, asked for by name; `done` complains of those that nobody asked for."""
 
@@ -28,8 +37,7 @@ class Fields:
 
     def wrong(self, name: str, wanted: str) -> InputError:
         """What to raise for a field that is not what was wanted."""
-        got = repr(self._table[name])[:80] if name in self._table else "nothing"
-        return InputError(f"{self.source}: field {self.prefix}{name}: got {got}, wanted {wanted}")
+        return InputError(f"{self.source}: field {self.prefix}{name}: got {shown(self._table, name)}, wanted {wanted}")
 
     def has(self, name: str) -> bool:
         """Whether the field is there."""
@@ -106,4 +114,4 @@ class Fields:
 
 
 def _is_number(value: object, low: float, high: float) -> bool:
-    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value) and low <= value <= high
+    return not isinstance(value, bool) and isinstance(value, int | float) and low <= value <= high  # which NaN is not

@@ -14,15 +14,16 @@ ref.flac     what the loudspeaker played, from the same moment on; absent where 
 """
 
 import difflib
-import math
-import tomllib
+import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from farfield import FileSource, InputError, Profile, SoundFile, load_profile
+from farfield.hil.fields import read_toml, shown
 
+_MOST_DEG = 1e6  # so often round and round nobody means
 _TOP = ("profile", "provenance", "word", "speech")
 _SPOKEN = ("text", "start", "end", "talker", "direction")
 
@@ -51,6 +52,11 @@ class Room:
     frames: int
 
     @property
+    def name(self) -> str:
+        """Its folder's, also where that was given as `.`."""
+        return Path(os.path.abspath(self.folder)).name
+
+    @property
     def reference(self) -> Path | None:
         """The file of what the loudspeaker played; None where there is none."""
         path = self.folder / "ref.flac"
@@ -70,12 +76,7 @@ def load_room(folder: str | Path) -> Room:
     """The room in a folder; InputError, one line that names the file and the field, where it is not one."""
     folder = Path(folder)
     path = folder / "room.toml"
-    try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; wanted a folder with room.toml, mics.flac and ref.flac") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as TOML ({error})") from None
+    table = read_toml(path, "a folder with room.toml, mics.flac and ref.flac")
     _refuse_unknown(path, "", table, _TOP)
     named = _text(path, "", table, "profile")
     own = folder / named
@@ -118,8 +119,7 @@ def _refuse_unknown(path: Path, prefix: str, table: dict[str, Any], known: tuple
 
 
 def _wrong(path: Path, prefix: str, table: dict[str, Any], name: str, wanted: str) -> InputError:
-    got = repr(table[name])[:80] if name in table else "nothing"
-    return InputError(f"{path}: field {prefix}{name}: got {got}, wanted {wanted}")
+    return InputError(f"{path}: field {prefix}{name}: got {shown(table, name)}, wanted {wanted}")
 
 
 def _text(path: Path, prefix: str, table: dict[str, Any], name: str) -> str:
@@ -138,6 +138,6 @@ def _whole(path: Path, prefix: str, table: dict[str, Any], name: str, low: int, 
 
 def _degrees(path: Path, prefix: str, table: dict[str, Any]) -> float:
     value = table["direction"]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MOST_DEG:
         raise _wrong(path, prefix, table, "direction", "degrees")
     return float(value) % 360.0

@@ -121,8 +121,9 @@ def load_set(name_or_path: str | Path) -> RoomSet:
     path = Path(str(resources.files("farfield.hil") / "sets" / f"{given}.toml")) if given in shipped_sets() else Path(given)
     if path.is_dir():
         clean = Bounds(missed_at_most=0, false_accepts_at_most=0)
-        words = tuple(sorted({word.text for word in load_room(path).words}))
-        return RoomSet(path.name, "", words, WITHIN_S, (Entry(path.name, path, None, clean, Bounds()),))
+        room = load_room(path)
+        words = tuple(sorted({word.text.casefold() for word in room.words}))  # models are named so
+        return RoomSet(room.name, "", words, WITHIN_S, (Entry(room.name, path, None, clean, Bounds()),))
     top = Fields(given, "", read_toml(path, f"a room set, a recorded room's folder, or one of {', '.join(shipped_sets())}"))
     entries = []
     for table in top.tables("room"):

@@ -51,7 +51,7 @@ def of_room(room: Room, name: str = "") -> Scene:
         )
 
     words, speech = at_rate(room.words), at_rate(room.speech)
-    return Scene(name or room.folder.name, room.profile, samples, words, speech, room.provenance)
+    return Scene(name or room.name, room.profile, samples, words, speech, room.provenance)
 
 
 def drifted(scene: Scene, ppm: float) -> Scene:

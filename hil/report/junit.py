@@ -1,13 +1,16 @@
 """A run as JUnit XML: an entry of the set is a test case, what failed a failure, what is invalid an error."""
 
+import re
 import xml.etree.ElementTree as ET
 from typing import Any
 
 from farfield.hil.result import FAILED, INVALID
 
+_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # but these characters (XML 1.0, 2.2)
+
 
 def junit(found: dict[str, Any]) -> str:
-    """The XML text."""
+    """The XML text. Characters that XML 1.0 cannot hold, as names may, are U+FFFD in it."""
     entries = found["entries"]
     verdicts = [entry["verdict"] for entry in entries]
     seconds = sum(entry["figures"]["seconds"] for entry in entries)
@@ -29,7 +32,8 @@ def junit(found: dict[str, Any]) -> str:
             complaint.text = "\n".join(entry["reasons"])
         ET.SubElement(case, "system-out").text = _pairs(entry["figures"])
     ET.indent(suites)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
+    text = _NO_XML.sub("\N{REPLACEMENT CHARACTER}", ET.tostring(suites, encoding="unicode"))
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
 
 
 def _pairs(values: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from farfield import InputError, load_profile
-from farfield.hil import demo_room, load_room
+from farfield.hil import demo_room, load_room, of_room
 
 GOOD = """profile = "respeaker-2mic"
 provenance = "noise"
@@ -80,6 +80,11 @@ def test_a_rooms_own_profile_is_found_in_its_folder(room, tmp_path):
         ("direction = 400", "direction = nan", r"field word\[0\].direction: got nan, wanted degrees"),
         ('talker = "A"', "talker = 1", r"field word\[0\].talker: got 1, wanted a text"),
         ("profile =", "profile", "cannot be read as TOML"),
+        ("direction = 400", f"direction = 1{'0' * 400}", r"field word\[0\].direction: got 10+, wanted degrees"),
+        ("direction = 400", "direction = inf", r"field word\[0\].direction: got inf, wanted degrees"),
+        ("start = 100", f"start = {'9' * 5_000}", "cannot be read as TOML"),
+        ("start = 100", f"start = 0x{'f' * 5_000}", r"field word\[0\].start: got a number of thousands of digits"),
+        ("start = 100", f"start = {'[' * 5_000}", "cannot be read as TOML"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(room, old, new, match):
@@ -87,6 +92,12 @@ def test_a_mistake_is_one_line_that_names_it(room, old, new, match):
     with pytest.raises(InputError, match=match) as caught:
         room(GOOD.replace(old, new, 1))
     assert "\n" not in str(caught.value)
+
+
+def test_a_room_is_called_as_its_folder_however_that_is_given(room, tmp_path, monkeypatch):
+    room(GOOD)
+    monkeypatch.chdir(tmp_path)
+    assert load_room(".").name == load_room(tmp_path).name == of_room(load_room(".")).name == tmp_path.name
 
 
 def test_no_room_and_no_sound_are_named(tmp_path):

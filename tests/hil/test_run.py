@@ -10,6 +10,8 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from rich.text import Text
 
 from farfield import InputError
@@ -56,6 +58,11 @@ def rooms(bounds=None, goals=None):
 
 def ran(*steps, bounds=None, goals=None, rig=None, decides=False, **arguments):
     return run(rooms(bounds, goals), rig or FileRig(), [Named(*(steps or AT))], Material(), goals=decides, **arguments)
+
+
+@cache
+def _one_run():
+    return json.dumps(ran(100))
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +188,23 @@ def test_junit_says_what_failed(reported):
     assert suite.find("testcase/failure").attrib["message"] == "missed 1, wanted at most 0"
 
 
+@given(st.text(st.characters(), max_size=20))
+@example("bell \a, \x00, \ufffe and half of a pair \udc80")
+def test_junit_of_any_name_can_be_read_back(name):
+    found = json.loads(_one_run())
+    found["set"] = found["entries"][0]["name"] = name
+    case = ET.fromstring(junit(found).encode()).find(".//testcase")
+    read = case.attrib["name"]
+    assert len(read) == len(name)
+    assert all(b in (a, "\ufffd") if ord(a) >= 32 else b in " \ufffd\t\n\r" for a, b in zip(name, read, strict=True))
+
+
+def test_a_name_that_is_no_utf_8_is_written(reported):
+    found, folder, gallery = reported
+    write_report(folder, found | {"set": "r\udcff"}, gallery)
+    assert "<h1>r? on file</h1>" in (folder / "report.html").read_text("utf-8")
+
+
 def test_a_full_disk_leaves_the_earlier_report_whole(reported):
     found, folder, gallery = reported
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -223,11 +247,6 @@ def test_a_verdict_a_room_and_losses_can_be_worse():
     assert any("passed -> failed" in change.text and change.is_worse for change in compare(good, bad))
     assert any(change.is_worse for change in compare(good, good | {"entries": []}))
     assert any("lost samples" in c.text and c.is_worse for c in compare(good, ran(faults=Faults(stall_s=0.5))))
-
-
-@cache
-def _one_run():
-    return json.dumps(ran(100))
 
 
 def judged(verdict, *reasons, hits=(), missed=(), **others):
@@ -319,6 +338,18 @@ class TestCommand:
         status, out, _ = farfield("run", demo_room(), "--json")
         found = json.loads(out)
         assert status == 0 and found["entries"][0]["figures"]["words"] == 4
+
+    def test_a_rooms_folder_by_another_name_and_its_words_in_other_letters(self, farfield, tmp_path, monkeypatch):
+        """`.` is called as what it is, with a byte that is no UTF-8 too; `Alexa` finds the model alexa."""
+        folder = tmp_path / "r\udcff"
+        shutil.copytree(demo_room(), folder)
+        (folder / "room.toml").write_text((folder / "room.toml").read_text().replace('"alexa"', '"Alexa"'))
+        monkeypatch.chdir(folder)
+        assert load_set(".").models == ("alexa",)
+        status, out, err = farfield("run", ".", "--json", "--junit", "../a.xml", "--report", "../a")
+        assert (status, err, json.loads(out)["set"]) == (0, "", "r\udcff")
+        assert ET.parse(tmp_path / "a.xml").find(".//testcase").attrib["name"] == "r\ufffd"
+        assert load_result(tmp_path / "a")["entries"][0]["name"] == "r\udcff"
 
     def test_a_failure_is_status_1_and_a_full_disk_status_2_after_the_table(self, farfield, tmp_path):
         (tmp_path / "set.toml").write_text(
@@ -448,6 +479,10 @@ def test_the_shipped_sets_hold_what_they_promise():
         ('name = "s"\n[[room]]\nname = "r"\nfolder = "x"\n[room.bounds]\nmissed_share_at_most = 2', "a number from 0 to 1"),
         ('name = "s"\n[[room]]\nname = "r"\nfolder = "x"\n[[room]]\nname = "r"\nfolder = "x"', "two rooms are called 'r'"),
         ("name = ", "cannot be read as TOML"),
+        (
+            f'name = "s"\nwithin_s = 1{"0" * 400}\n[[room]]\nname = "r"\nfolder = "x"',
+            "field within_s: got 10+, wanted a number from",
+        ),
     ],
 )
 def test_a_mistake_in_a_set_is_one_line(tmp_path, text, told):
