@@ -1,6 +1,7 @@
 """`farfield hil soak`: hours on a rig, with memory, descriptors, lost samples and latency over time."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -45,23 +46,25 @@ def soak(
     chosen = load_set(rooms)
     models = chosen.listeners(names, second_look=second_look, fa_per_hour=fa_per_hour, threshold=threshold)
     scene = next(chosen.entries[0].scenes(models[0].word, Material(clips)))
-    samples = []
+
+    def told() -> Iterator[soaking.Sample]:
+        for sample in soaking.soak(rig, scene, models, hours, faults):
+            if as_json:
+                print(json.dumps(asdict(sample)), flush=True)
+            else:
+                p99 = "" if sample.system_p99_ms is None else f", system latency p99 {sample.system_p99_ms:.1f} ms"
+                drift = "" if sample.drift_ppm is None else f", drift {sample.drift_ppm:.1f} ppm"
+                print(f"{sample.hours:8.4f} h  pass {sample.passes}: {sample.rss_mb:.1f} MB, {sample.descriptors} "
+                      f"descriptors, {sample.threads} threads, {sample.lost_samples} samples lost, {sample.events} events"
+                      f"{p99}{drift}", flush=True)  # fmt: skip
+            yield sample
+
     try:
         with priority(rig, is_realtime)():
             refuse_unfit(check(rig, scene.profile, scene.references))
-            for sample in soaking.soak(rig, scene, models, hours, faults):
-                samples.append(sample)
-                if as_json:
-                    print(json.dumps(asdict(sample)), flush=True)
-                else:
-                    p99 = "" if sample.system_p99_ms is None else f", system latency p99 {sample.system_p99_ms:.1f} ms"
-                    drift = "" if sample.drift_ppm is None else f", drift {sample.drift_ppm:.1f} ppm"
-                    print(f"{sample.hours:8.4f} h  pass {sample.passes}: {sample.rss_mb:.1f} MB, {sample.descriptors} "
-                          f"descriptors, {sample.threads} threads, {sample.lost_samples} samples lost, {sample.events} events"
-                          f"{p99}{drift}", flush=True)  # fmt: skip
+            complaints = soaking.complaints(told(), most_mb, lossy=faults.lose)
     finally:
         rig.close()
-    complaints = soaking.complaints(samples, most_mb, lossy=faults.lose)
     for complaint in complaints:
         print(json.dumps({"complaint": complaint}) if as_json else f"FAILED  {complaint}")
     return 1 if complaints else 0
