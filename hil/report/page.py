@@ -16,6 +16,8 @@ from farfield.hil.scene import RATE
 
 _AROUND = RATE  # samples before and after what is looked at
 _MOST_STRETCHES = 200  # pictures and sounds of misses and false accepts in a page; more are counted, and told of
+_MOST_TIMELINES = 200  # of passes; more are counted, too
+_MOST_STEPS = 200_000  # in the histogram of the system's latency
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Stretch:
 
 @dataclass
 class Shown:
-    """What is shown of one pass over a room."""
+    """What is shown of one pass over a room. timeline: empty where there were too many before."""
 
     result: dict[str, Any]
     timeline: str
@@ -43,14 +45,19 @@ class Gallery:
     def __init__(self) -> None:
         _needed("matplotlib", "jinja2")
         self.rooms: list[Shown] = []
-        self.left_out = self._stretches = 0
+        self.left_out = self.timelines_left_out = self._stretches = 0
         self._system_ms: list[float] = []
+        self._every = 1  # that many steps one is in it
 
     def add(self, found: dict[str, Any], heard: Heard) -> None:
         """A pass: `found` as `farfield.hil.result` gives it."""
-        shown = Shown(found, _uri("image/png", plots.timeline(found, heard)))
+        is_drawn = len(self.rooms) < _MOST_TIMELINES
+        self.timelines_left_out += not is_drawn
+        shown = Shown(found, _uri("image/png", plots.timeline(found, heard)) if is_drawn else "")
         self.rooms.append(shown)
-        self._system_ms += (1000 * heard.system_s[:: max(1, len(heard.system_s) // 20_000)]).tolist()
+        self._system_ms += (1000 * heard.system_s[:: self._every]).tolist()
+        while len(self._system_ms) > _MOST_STEPS:
+            self._system_ms, self._every = self._system_ms[::2], 2 * self._every
         marks = [(one["start"], one["end"]) for one in (*found["hits"], *found["missed"])]
         looked = [(one["start"], one["end"], f"missed: {one['text']} ({one['talker'] or 'unknown'})", "missed", None)
                   for one in found["missed"]]  # fmt: skip
@@ -88,8 +95,9 @@ def page(found: dict[str, Any], gallery: Gallery) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     rooms = [shown for entry in found["entries"] for room in entry["rooms"] for shown in gallery.rooms if shown.result is room]
     return environment.from_string(text).render(
-        run=found, rooms=rooms, histograms=gallery.histograms(), left_out=gallery.left_out, rate=RATE
-    )
+        run=found, rooms=rooms, histograms=gallery.histograms(), left_out=gallery.left_out,
+        timelines_left_out=gallery.timelines_left_out, rate=RATE,
+    )  # fmt: skip
 
 
 def _needed(*packages: str) -> None:

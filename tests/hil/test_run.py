@@ -31,7 +31,7 @@ from farfield.hil.run import is_passed, run
 from reference.scenes import Spoilt, altered, noise, planted, word
 
 SCENE = noise(4.0, words=[word(8_000, 16_000), word(24_000, 32_000), word(40_000, 48_000)])
-COMMAND = import_module("farfield.hil.cli.run")  # its package has a command of this name
+COMMAND, PAGE = map(import_module, ("farfield.hil.cli.run", "farfield.hil.report.page"))  # their packages have such names too
 AT = [16_000 // 160, 24_000 // 160, 56_000 // 160]  # decisions 320 later: two hits, and one false accept
 
 
@@ -180,6 +180,28 @@ def test_the_page_needs_nothing_beside_it(reported):
     assert "http" not in text.replace("data:", "") and "missed: planted" in text and "false accept: planted" in text
     assert "missed 1, wanted at most 0" in text
     assert load_result(folder) == json.loads(json.dumps(found))
+
+
+def test_a_page_has_so_many_timelines_and_no_more(monkeypatch, tmp_path):
+    monkeypatch.setattr(PAGE, "_MOST_TIMELINES", 2)
+    gallery = Gallery()
+    write_report(tmp_path, ran(100, 150, 250, repeat=5, on_room=gallery.add), gallery)
+    text = (tmp_path / "report.html").read_text()
+    assert text.count('alt="timeline') == 2 and "Of 3 more passes no timeline is shown." in text
+    assert text.count("<h3>noise") == 5
+
+
+def test_the_latencies_of_many_steps_are_thinned_evenly(monkeypatch):
+    """Two passes of a hundred steps each, for thirty at most."""
+    monkeypatch.setattr(PAGE, "_MOST_STEPS", 30)
+    drawn = []
+    monkeypatch.setattr("farfield.hil.report.plots.histogram", lambda values, *_: drawn.append(values) or b"")
+    gallery, heard = Gallery(), []
+    ran(repeat=2, on_room=lambda found, one: heard.append((found, one)))
+    for number, (found, one) in enumerate(heard):
+        gallery.add(found, replace(one, system_s=np.full(104, number / 1_000)))
+    gallery.histograms()
+    assert sorted(drawn[-1]) == [0.0] * 13 + [1.0] * 13
 
 
 def test_junit_says_what_failed(reported):
