@@ -24,8 +24,8 @@ class Replay:
     mics.flac. steps_s, p: every step of the first model's scorer, its place in seconds and its smoothed probability.
     heard: int16 (frames,), the first microphone at 16 kHz. enhanced: int16 (frames,), after echo canceller and the beam
     nearest to the detection that is nearest in time. echo_removed_db: level of the first microphone over that of the same
-    microphone after the echo canceller, where nobody speaks; None without a loudspeaker. real_time_factor: CPU seconds that
-    the chain took for a second of sound.
+    microphone after the echo canceller, where nobody speaks and the loudspeaker has played for a second; None where that is
+    nowhere. real_time_factor: CPU seconds that the chain took for a second of sound.
     """
 
     room: Room
@@ -110,6 +110,8 @@ def _echo_removed_db(room: Room, references: int, frames: int, microphone: NDArr
     measured[int(np.argmax(played)) + int(_SETTLED_S * RATE) :] = True
     for spoken in (*room.words, *room.speech):  # and the half second in which the room still rings
         measured[spoken.start * RATE // room.rate : spoken.end * RATE // room.rate + RATE // 2] = False
-    before = np.mean(microphone[: len(after)][measured].astype(np.float64) ** 2) if measured.any() else np.nan
-    left = np.mean(after[measured].astype(np.float64) ** 2) if measured.any() else np.nan
+    if not measured.any():
+        return None
+    before = np.mean(microphone[: len(after)][measured].astype(np.float64) ** 2)
+    left = np.mean(after[measured].astype(np.float64) ** 2)
     return float(10 * np.log10((before + _FLOOR) / (left + _FLOOR)))

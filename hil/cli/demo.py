@@ -84,6 +84,8 @@ def _print(run: Replay, score: Score, picture: Path) -> None:
     console.print(f"Heard {len(score.hits)} of {said} words, {len(score.false_accepts)} false accepts.")
     if run.echo_removed_db is not None:
         console.print(f"Echo removed where nobody speaks: {run.echo_removed_db:.1f} dB.")
+    elif room.reference:
+        console.print("Echo removed: not measured, for nowhere has the loudspeaker played for a second while nobody speaks.")
     console.print(f"Real-time factor: {run.real_time_factor:.4f} of one core.")
     console.print(f"Picture: {escape(str(picture))}\n")
     print(NEXT)

@@ -105,6 +105,17 @@ def test_what_looks_like_markup_is_told_as_it_is(capsys, tmp_path):
     assert left.value.code == 0 and "[/off] :cat: turn it" in out and "[red]Ada" in out and "[old].png" in out
 
 
+def test_an_echo_that_nothing_measures_is_no_number(demo, tmp_path):
+    """Somebody speaks all the time."""
+    for path in demo_room().iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    frames = load_room(demo_room()).frames
+    with (tmp_path / "room.toml").open("a") as file:
+        file.write(f'[[speech]]\ntext = "on and on"\nstart = 0\nend = {frames}\n')
+    assert "Echo removed: not measured" in demo("--room", tmp_path)[1]
+    assert json.loads(demo("--room", tmp_path, "--json")[1])["echo_removed_db"] is None
+
+
 def test_a_demo_room_is_not_made_where_a_file_is(capsys, tmp_path, monkeypatch):
     """It is told before the room is simulated."""
     monkeypatch.setattr("farfield.hil.make.scene", lambda: pytest.fail("a room was made"))
