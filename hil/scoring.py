@@ -49,7 +49,7 @@ def match(events: Sequence[WakeEvent], words: Sequence[Spoken], rate: int, withi
     left = sorted(words, key=lambda word: (word.end, word.start))
     hits, false_accepts = [], []
     for event in sorted(events, key=lambda event: event.decision):
-        word = next((word for word in left if _can_hit(event, word, within_s * rate)), None)
+        word = next((word for word in left if _can_hit(event, word, round(within_s * rate))), None)
         if word is None:
             false_accepts.append(event)
             continue
@@ -60,7 +60,7 @@ def match(events: Sequence[WakeEvent], words: Sequence[Spoken], rate: int, withi
     return Score(tuple(sorted(hits, key=lambda hit: hit.word.start)), tuple(missed), tuple(false_accepts))
 
 
-def _can_hit(event: WakeEvent, word: Spoken, within: float) -> bool:
+def _can_hit(event: WakeEvent, word: Spoken, within: int) -> bool:
     return event.word.casefold() == word.text.casefold() and word.start <= event.decision <= word.end + within
 
 

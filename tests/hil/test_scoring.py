@@ -3,7 +3,7 @@
 from itertools import combinations, permutations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from farfield import WakeEvent
@@ -95,6 +95,14 @@ def test_the_edges_move_with_the_time_allowed_and_the_rate(within_s, rate):
     last = 9_000 + int(within_s * rate)
     found = [len(match([event(at)], [word(1_000, 9_000)], rate, within_s).hits) for at in (999, 1_000, last, last + 1)]
     assert found == [0, 1, 1, 0]
+
+
+@given(within_ms=st.integers(0, 10_000), rate=st.sampled_from([8_000, 16_000, 48_000]))
+@example(within_ms=1_001, rate=16_000)
+def test_the_last_sample_of_the_time_allowed_is_not_lost_to_rounding(within_ms, rate):
+    last = 9_000 + within_ms * rate // 1_000
+    found = [len(match([event(at)], [word(1_000, 9_000)], rate, within_ms / 1_000).hits) for at in (last, last + 1)]
+    assert found == [1, 0]
 
 
 def test_the_shorter_of_two_that_overlap_is_not_robbed_by_the_longer():
