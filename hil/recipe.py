@@ -1,6 +1,7 @@
 """How a semi-recorded room is made: dry clips, through responses, with playback and noise. A table of a room set's file."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from farfield import Profile, load_profile
 from farfield.hil.fields import Fields
@@ -15,12 +16,12 @@ VOICES = ("any", "clips", "synthetic")
 class Recipe:
     """seconds: of each room. count: of rooms, each made anew. words: how often the wake word is said in each.
 
-    speech_share: of the time between the words in which other things are said. voices, noise: `clips` come from the folders that
-    were given, `any` from there where they were given and else from programs (espeak-ng, flite, festival; pink noise).
-    snr_db: level of the speech over the noise, at the first microphone. music: `elsewhere` comes from another loudspeaker in the
-    room, `own` from the device's, which then has it as its reference; music_db: its level over the speech's.
-    level_dbfs: of the speech. responses: `none` (dry, one microphone), `simulated` rooms that ring for rt60_s, `measured` ones
-    from the given folders. distance_m: of the talkers, one each.
+    profile: in the set a shipped one's name, or a .toml file beside the set's. speech_share: of the time between the words in
+    which other things are said. voices, noise: `clips` come from the folders that were given, `any` from there where they were
+    given and else from programs (espeak-ng, flite, festival; pink noise). snr_db: level of the speech over the noise, at the
+    first microphone. music: `elsewhere` comes from another loudspeaker in the room, `own` from the device's, which then has it as
+    its reference; music_db: its level over the speech's. level_dbfs: of the speech. responses: `none` (dry, one microphone),
+    `simulated` rooms that ring for rt60_s, `measured` ones from the given folders. distance_m: of the talkers, one each.
 
     Levels are RMS at the first microphone, of speech over the louder half of its 20 ms frames.
     """
@@ -42,10 +43,11 @@ class Recipe:
     seed: int = 1
 
     @staticmethod
-    def read(table: Fields) -> "Recipe":
-        """The recipe of a set's table. InputError: a field that is missing, wrong or not known."""
+    def read(table: Fields, folder: Path) -> "Recipe":
+        """The recipe of a set's table. folder: the set's. InputError: a field that is missing, wrong or not known."""
+        named = table.text("profile", "single")
         made = Recipe(
-            profile=load_profile(table.text("profile", "single")),
+            profile=load_profile(folder / named if named.endswith(".toml") else named),
             seconds=table.whole("seconds", 2, 3_600),
             words=table.whole("words", 0, 1_000),
             count=table.whole("count", 1, 10_000, 1),

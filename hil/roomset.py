@@ -87,7 +87,8 @@ class RoomSet:
         """What listens: the named models, else the set's, else alexa; each at the threshold that is asked for.
 
         That is `threshold`, else the one of its card for `fa_per_hour`, else for the set's, else its own. InputError: both, or a
-        threshold that is none, or a model that cannot be had or whose card does not tell of such a rate.
+        threshold or a rate that is none, or a model that cannot be had or whose card does not tell of such a rate, or two models
+        of one word: what the second hears would be a false accept, each time.
         """
         if threshold is not None:
             if fa_per_hour is not None:
@@ -95,6 +96,10 @@ class RoomSet:
             if not 0 <= threshold < 1:
                 raise InputError(f"threshold: got {threshold}, wanted 0 or more and less than 1")
         models = [load_model(name, second_look=second_look) for name in names or self.models or ("alexa",)]
+        words = [model.word.casefold() for model in models]
+        for word in words:
+            if words.count(word) > 1:
+                raise InputError(f"model: got {words.count(word)} for the word {word!r}, wanted one for each word")
         if threshold is not None:
             return [model.deciding_at(threshold) for model in models]
         rate = self.fa_per_hour if fa_per_hour is None else fa_per_hour
@@ -131,7 +136,7 @@ def load_set(name_or_path: str | Path) -> RoomSet:
         if table.has("folder") == table.has("make"):
             raise table.wrong("folder", "either a recorded room's folder or [room.make]")
         folder = path.parent / table.text("folder") if table.has("folder") else None
-        recipe = Recipe.read(table.table("make")) if folder is None else None
+        recipe = Recipe.read(table.table("make"), path.parent) if folder is None else None
         entries.append(Entry(name, folder, recipe, Bounds.read(table.table("bounds")), Bounds.read(table.table("goals"))))
         table.done()
     names = [entry.name for entry in entries]

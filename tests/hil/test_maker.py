@@ -3,13 +3,15 @@
 import shutil
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from farfield import InputError
-from farfield.hil import load_room, of_room
+from farfield.cli import main
+from farfield.hil import load_room, load_set, of_room
 from farfield.hil.fields import Fields
 from farfield.hil.maker import made
 from farfield.hil.material import Material
@@ -23,7 +25,7 @@ WORD = 4_800  # samples of the planted word
 
 
 def recipe(text):
-    return Recipe.read(Fields("set.toml", "room[0].make.", tomllib.loads(text)))
+    return Recipe.read(Fields("set.toml", "room[0].make.", tomllib.loads(text)), Path())
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +197,45 @@ def test_clips_are_kept_as_far_as_memory_for_them_goes_and_those_used_last_longe
     material, paths = Material(folder), [folder / f"speech/read/{name}.wav" for name in "010201"]
     heard = [material._clip(path) for path in paths]
     assert reads == ["0", "1", "2", "1"] and np.array_equal(heard[1], heard[5])
+
+
+def test_a_profile_of_its_own_lies_beside_the_set(tmp_path):
+    own = 'name = "own"\nchannels = 3\n[[microphone]]\nchannel = 2\nposition_mm = [0, 0, 0]\n'
+    (tmp_path / "mine.toml").write_text(own)
+    text = 'name = "s"\n[[room]]\nname = "r"\n[room.make]\nseconds = 3\nwords = 0\nprofile = "mine.toml"\n'
+    (tmp_path / "set.toml").write_text(text)
+    (entry,) = load_set(tmp_path / "set.toml").entries
+    assert entry.recipe.profile.microphones == (2,)
+
+
+class TestCommand:
+    """`farfield hil make-rooms`, as it is typed."""
+
+    @pytest.fixture
+    def make_rooms(self, capsys, tmp_path):
+        """A function of a set and more arguments: status, stdout, stderr, the rooms that are there then."""
+
+        def make(*arguments):
+            with pytest.raises(SystemExit) as left:
+                main(["hil", "make-rooms", "-o", str(tmp_path / "a/b"), *map(str, arguments)])
+            said = capsys.readouterr()
+            return left.value.code, said.out, said.err, sorted(path.parent for path in tmp_path.rglob("room.toml"))
+
+        return make
+
+    def test_a_set_with_nothing_to_make_is_wrong_use(self, make_rooms):
+        status, out, err, rooms = make_rooms("demo")
+        assert (status, out, rooms) == (2, "", []) and "demo: has no rooms to make" in err and err.count("\n") == 1
+
+    @pytest.mark.parametrize("name", ["../../esc", "..", ".", "/tmp/esc", "a/b", "\\u0000"])
+    def test_a_room_whose_name_leads_out_of_the_folder_is_refused(self, make_rooms, tmp_path, name):
+        make = "[room.make]\nseconds = 3\nwords = 0\n"
+        text = f'name = "s"\n[[room]]\nname = "one room"\n{make}[[room]]\nname = "{name}"\n{make}'
+        (tmp_path / "set.toml").write_text(text)
+        status, out, err, rooms = make_rooms(tmp_path / "set.toml")
+        assert (status, out, rooms) == (2, "", []) and "is no folder's name" in err and err.count("\n") == 1
+        status, _, _, rooms = make_rooms(tmp_path / "set.toml", "--only", "one room")
+        assert status == 0 and rooms == [tmp_path / "a/b/one-room"]
 
 
 def test_what_cannot_be_had_is_named(folder, tmp_path):

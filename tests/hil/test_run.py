@@ -434,6 +434,10 @@ class TestCommand:
             (["run", "demo", "--rig", "cloud"], "--rig: got 'cloud'"),
             (["run", "demo", "--fault", "fire=1"], "--fault: got 'fire=1'"),
             (["run", "demo", "--only", "attic"], "--only: got 'attic', wanted one of demo"),
+            (
+                ["run", "demo", "--model", "alexa", "--model", "alexa"],
+                "model: got 2 for the word 'alexa', wanted one for each word",
+            ),
             (["compare", "nowhere", "nowhere"], "nowhere: no such file"),
             (["soak", "--hours", "0", "--fault", "disk-full"], "a soak writes no report"),
         ],
