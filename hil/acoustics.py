@@ -105,10 +105,12 @@ def measured(paths: list[Path], profile: Profile) -> Place:
     """
     ways = []
     for path in paths:
+        name = os.fsencode(path)  # which need not be UTF-8
         try:
-            sound, rate = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
+            sound, rate = soundfile.read(name, dtype="float32", always_2d=True)
         except (OSError, soundfile.LibsndfileError) as error:
-            raise InputError(f"{path}: cannot be read as sound ({error}); wanted a measured response") from None
+            reason = str(error).removeprefix(f"Error opening {name!r}: ")
+            raise InputError(f"{path}: cannot be read as sound ({reason}); wanted a measured response") from None
         if sound.shape[1] < len(profile.microphones):
             continue
         sound = sound[:, : len(profile.microphones)]
