@@ -76,6 +76,10 @@ class Assembler:
     def reopened(self) -> None:
         """The line went away and came back: whatever the board calls its epoch, it is another. Call `finish` before."""
         self.counts.reopened += 1
+        self.restarted()
+
+    def restarted(self) -> None:
+        """The board may have been switched on anew: whatever it calls its epoch, it is another. Call `finish` before."""
         self._begin(None)
 
     def finish(self) -> list[Block]:

@@ -84,7 +84,8 @@ class SimulatedBoard:
     """A board on a thread of its own; `port` is what to open. A context manager: leaving it takes the board away.
 
     sound: makes the samples, int16 (n, microphones + references), from the start, each time that the board is told to START.
-    frames: samples in an AUDIO frame, 16 to 1,024. `finished` is set once the line has taken all of the sound.
+    frames: samples in an AUDIO frame, 16 to 1,024. `finished` is set once the line has taken all of the sound, or all that could
+    be made: `failed` is then why there is no more.
     """
 
     def __init__(
@@ -110,7 +111,9 @@ class SimulatedBoard:
         os.set_blocking(self._master, False)
         self.port = os.ttyname(self._slave)
         self.finished = threading.Event()
+        self.failed: Exception | None = None
         self._leaving = threading.Event()
+        self._reset_tells: bool | None = None  # set from outside
         self._decoder = wire.Decoder()
         self._epoch = self._sequence = self._overruns = 0
         self._pending = bytearray()
@@ -132,8 +135,15 @@ class SimulatedBoard:
         os.close(self._master)
         os.close(self._slave)
 
+    def reset(self, *, tells: bool = True) -> None:
+        """Within 50 ms, what a brown-out does: it captures no more, and counts from 0. tells: whether its ABOUT arrives."""
+        self._reset_tells = tells
+
     def _run(self) -> None:
         while not self._leaving.is_set():
+            if self._reset_tells is not None:
+                self._power_up(self._reset_tells)
+                self._reset_tells = None
             now_s = time.monotonic()
             wait_s = _LONGEST_WAIT_S
             if self._running is not None:
@@ -147,6 +157,14 @@ class SimulatedBoard:
                 self._capture()
             if self._is_all and not self._pending:
                 self.finished.set()
+
+    def _power_up(self, tells: bool) -> None:
+        self._powered_s = time.monotonic()
+        self._running, self._decoder = None, wire.Decoder()
+        self._epoch = self._sequence = 0
+        self._pending.clear()
+        if tells:
+            self._send(wire.ABOUT, wire.about_payload(self._about))
 
     def _listen(self) -> None:
         try:
@@ -192,7 +210,10 @@ class SimulatedBoard:
         frames = self._about.frames
         untold = _UNTOLD if self._clock.random() < self._faults.untold else 0
         while len(self._rest) < frames + untold:
-            chunk = next(self._running, None)
+            try:
+                chunk = next(self._running, None)
+            except Exception as error:  # goes to whoever listens: this thread has nobody to tell
+                self.failed, chunk = error, None
             if chunk is None:
                 self._running, self._is_all = None, True
                 return

@@ -1,6 +1,7 @@
 """A serial mic board as a source of blocks: what was lost on the way is a jump of the index, and counted."""
 
 import os
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,6 +24,7 @@ _ANSWER_S = 0.5  # how long an answer is waited for before a command is sent aga
 _TRIES = 4
 _QUIET_S = 2.0  # without a frame for so long, a board that should be capturing is told to start again
 _AGAIN_S = 0.5  # between two attempts to open a line that went away
+_GONE = OSError, termios.error  # SerialException is an OSError; pyserial lets both others through where a line goes away
 Answer = TypeVar("Answer")
 
 
@@ -42,9 +44,10 @@ class SerialSource:
         self._sequence = 0
         self._decoder = wire.Decoder()
         self._line: serial.Serial | None = None
+        self._is_starting = False  # told to, while it was listened to; what comes before the answer is of before
         try:
             self._open()
-        except serial.SerialException as error:
+        except _GONE as error:
             self.close()
             raise InputError(f"{port}: cannot be opened ({_reason(error)}); wanted a serial port that nobody else uses") from None
         except InputError:
@@ -80,7 +83,7 @@ class SerialSource:
     def close(self) -> None:
         """Stop the board and let the port go."""
         if self._line is not None:
-            with suppress(serial.SerialException, OSError):  # it may be gone already
+            with suppress(*_GONE):  # it may be gone already
                 self._send(wire.STOP)
                 self._line.flush()
             self._line.close()
@@ -90,7 +93,8 @@ class SerialSource:
     def blocks(self, stop: Callable[[], bool] = lambda: False, ended: Callable[[], bool] = lambda: False) -> Iterator[Block]:
         """What the board captures. stop: asked all the time; ended: before each look, whether nothing is sent any more.
 
-        A line that goes away is opened again, as often as it takes, and the stream goes on in a new epoch.
+        A line that goes away is opened again, as often as it takes; a board that was switched on anew or is quiet for 2 s is told
+        to start again. The stream goes on in a new epoch.
         """
         last_ns, quiet_looks = time.monotonic_ns(), 0
         while not stop():
@@ -99,6 +103,11 @@ class SerialSource:
                 packets = self._read()
                 now_ns = time.monotonic_ns()
                 for packet in packets:
+                    if packet.type == wire.ABOUT:  # nobody asked: the board was switched on
+                        yield from self._restarted()
+                    self._is_starting = self._is_starting and _started(packet) is None
+                    if self._is_starting:
+                        continue
                     last_ns = now_ns
                     yield from self._assembler.take(packet, now_ns)
                 quiet_looks = quiet_looks + 1 if is_over and not packets else 0
@@ -106,8 +115,8 @@ class SerialSource:
                     break
                 if now_ns - last_ns > _QUIET_S * 1e9:
                     last_ns = now_ns
-                    self._send(wire.START)
-            except (serial.SerialException, OSError):
+                    yield from self._restarted()
+            except _GONE:
                 yield from self._assembler.finish()
                 if not self._again(stop):
                     break
@@ -129,12 +138,18 @@ class SerialSource:
             )
         self.about, self._wanted = about, (about.microphones, about.references)
         self.microphones, self.references = self._assembler.layout = self._wanted
-
-        def done(packet: Packet) -> int | None:
-            return packet.payload[1] if packet.type == wire.DONE and packet.payload[:1] == bytes([wire.START]) else None
-
-        if self._ask(wire.START, done) != wire.OK:
+        if self._ask(wire.START, _started) != wire.OK:
             raise InputError(f"{self._port}: {about.name or 'the board'} does not start; wanted a board that does")
+        self._is_starting = False
+
+    def _restarted(self) -> list[Block]:
+        """What was held back, now that the board is told to start; it may count from 0 again, so that all of it begins anew."""
+        self._send(wire.START)
+        held = self._assembler.finish()
+        if not self._is_starting:
+            self._assembler.restarted()
+        self._is_starting = True
+        return held
 
     def _ask(self, command: int, answer: Callable[[Packet], Answer | None]) -> Answer | None:
         """Sends a command until it is answered; None where nothing answers. What comes before the answer is old."""
@@ -157,7 +172,7 @@ class SerialSource:
             until = time.monotonic_ns() + int(_AGAIN_S * 1e9)
             try:
                 self._open()
-            except (serial.SerialException, OSError, InputError):
+            except (*_GONE, InputError):
                 while time.monotonic_ns() < until and not stop():
                     time.sleep(_POLL_S)  # between attempts: there is nothing that could be waited for
                 continue
@@ -178,5 +193,11 @@ class SerialSource:
         self._sequence = (self._sequence + 1) % 2**32
 
 
-def _reason(error: serial.SerialException) -> str:
-    return os.strerror(error.errno) if error.errno else " ".join(str(error).split())[:120]
+def _started(packet: Packet) -> int | None:
+    """What the board says of having been told to start; None where this is no answer to that."""
+    return packet.payload[1] if packet.type == wire.DONE and packet.payload[:1] == bytes([wire.START]) else None
+
+
+def _reason(error: Exception) -> str:
+    number = error.args[0] if error.args else None
+    return os.strerror(number) if isinstance(number, int) else " ".join(str(error).split())[:120]

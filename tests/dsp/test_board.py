@@ -5,16 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 import tty
 
 import numpy as np
 import pytest
+import serial
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farfield.board import source as module
 from farfield.board import wire
 from farfield.board.assembler import Assembler
 from farfield.board.simulated import Faults, Line, SimulatedBoard
@@ -49,6 +52,12 @@ def laid_out(folder, microphones, references=0):
 
 
 SINGLE = load_profile("single")
+
+
+def patient():
+    """Whether what is sure to come has been waited for too long."""
+    until_s = time.monotonic() + PATIENCE_S
+    return lambda: time.monotonic() > until_s
 
 
 # --- frames into blocks
@@ -249,6 +258,74 @@ def test_a_board_that_goes_away_and_comes_back_is_found_again(tmp_path):
         assert source.counts.reopened == 1
         blocks.close()
     second.close()
+
+
+@pytest.mark.parametrize("tells", [True, False])
+@pytest.mark.parametrize("earlier", [0, 2])
+def test_a_board_that_is_switched_on_anew_is_heard_again(tells, earlier, monkeypatch):
+    """Its port stays, and all that it counts begins at 0; its ABOUT says so, or that it has been quiet for long."""
+    monkeypatch.setattr(module, "_QUIET_S", PATIENCE_S if tells else 0.5)
+    samples = sound(60.0)
+    with SimulatedBoard(in_chunks(samples), 1, 0) as board:
+        for _ in range(earlier):  # then what it calls its epoch is less afterwards, else the same
+            SerialSource(board.port, SINGLE).close()
+        with SerialSource(board.port, SINGLE) as source:
+            blocks = source.blocks(patient())
+            while next(blocks).end < RATE // 4:
+                pass
+            board.reset(tells=tells)
+            back = next(block for block in blocks if block.epoch)
+            assert (back.epoch, back.index) == (1, 0) and np.array_equal(back.samples, samples[:FRAMES])
+            assert (next(blocks).index, source.counts.epochs, source.counts.late) == (FRAMES, 1, 0)
+            blocks.close()
+
+
+def test_what_a_board_that_stood_still_sends_before_it_starts_again_is_of_before(monkeypatch):
+    """Frames of the old epoch, after the host gave up on them: they are no gap of the new one."""
+    monkeypatch.setattr(module, "_QUIET_S", 0.3)
+    with SimulatedBoard(in_chunks(sound(60.0)), 1, 0) as board, SerialSource(board.port, SINGLE) as source:
+        blocks, obey, schedule, told = source.blocks(patient()), board._obey, board._schedule, []
+        assert next(blocks).epoch == 0
+
+        def obeyed(packet):
+            if packet.type == wire.START:
+                board._capture()
+                told.append(packet)
+            obey(packet)
+
+        def scheduled():
+            schedule()
+            if not told:
+                board._due_s += PATIENCE_S
+
+        monkeypatch.setattr(board, "_obey", obeyed)
+        monkeypatch.setattr(board, "_schedule", scheduled)
+        back = next(block for block in blocks if block.epoch)
+        assert (back.epoch, back.index, source.counts.missing_samples) == (1, 0, 0)
+        blocks.close()
+
+
+@pytest.mark.parametrize("way", [OSError(5, "Input/output error"), termios.error(5, "Input/output error")])
+def test_a_port_that_goes_away_while_it_is_opened_is_one_line(way, monkeypatch):
+    """pyserial lets through what the kernel says."""
+
+    def gone(line):
+        raise way
+
+    with SimulatedBoard(in_chunks(sound(1.0)), 1, 0) as board:
+        monkeypatch.setattr(serial.Serial, "in_waiting", property(gone))
+        with pytest.raises(InputError, match=r"cannot be opened \(Input/output error\); wanted a serial port"):
+            SerialSource(board.port, SINGLE)
+
+
+def test_sound_that_cannot_be_made_ends_what_a_board_sends_and_says_why():
+    def breaks_off():
+        yield sound(0.05)
+        raise InputError("mics.flac: truncated")
+
+    with SimulatedBoard(breaks_off, 1, 0) as board, SerialSource(board.port, SINGLE) as source:
+        assert sum(len(block.samples) for block in source.blocks(ended=board.finished.is_set)) == 0.05 * RATE
+        assert str(board.failed) == "mics.flac: truncated"
 
 
 def test_stopping_ends_the_stream_and_stops_the_board():
