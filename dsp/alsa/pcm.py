@@ -45,7 +45,10 @@ class Device(Protocol):
         """How many frames were taken; OVERRUN where it had run dry. DeviceError."""
 
     def stamp(self) -> tuple[int, int]:
-        """How many frames can be read or written, and the host's monotonic time at which that was so. DeviceError."""
+        """How many frames can be read or written, and the host's monotonic time at which that was so. DeviceError.
+
+        After an overrun that has not been told yet: none can be read, and all that the memory holds can be written.
+        """
 
     def descriptors(self) -> list[tuple[int, int]]:
         """File descriptors and events to poll for."""
@@ -69,7 +72,7 @@ class Pcm:
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:  # fmt: skip
         self._alsa = alsa = library()
-        self.name, self._clock = name, clock
+        self.name, self._clock, self._is_capture = name, clock, capture
         direction = alsa.PCM_CAPTURE if capture else alsa.PCM_PLAYBACK
         try:
             self._pcm = alsa.PCM(
@@ -134,9 +137,11 @@ class Pcm:
             if now - _OLDEST_STAMP_NS <= stamped <= self._clock() and 0 <= frames <= self.buffer:
                 return frames, stamped
         frames = self._pcm.avail()
-        if frames < 0 and frames != OVERRUN:
+        if frames == OVERRUN:  # it runs again after a read or a write, which must come
+            return 0 if self._is_capture else self.buffer, now
+        if frames < 0:
             raise DeviceError(f"{self.name}: avail gives {frames}")
-        return max(frames, 0), now
+        return frames, now
 
     def descriptors(self) -> list[tuple[int, int]]:
         return list(self._pcm.polldescriptors())

@@ -88,8 +88,8 @@ def library(monkeypatch):
     return made
 
 
-def opened(clock=lambda: 5_000_000_000):
-    return Pcm("hw:1", capture=True, clock=clock, **ASKED)
+def opened(clock=lambda: 5_000_000_000, capture=True):
+    return Pcm("hw:1", capture=capture, clock=clock, **ASKED)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,14 @@ def test_a_driver_without_timestamps_is_read_beside_the_hosts_clock(library):
     made.opened[0].available = -19
     with pytest.raises(DeviceError, match="avail gives -19"):
         device.stamp()
+
+
+def test_a_player_that_ran_dry_can_be_written_to(library):
+    """Or nobody would: it plays again after a write alone."""
+    made = library()
+    device = opened(capture=False)
+    made.opened[0].available = -32
+    assert device.stamp() == (device.buffer, 5_000_000_000)
 
 
 def test_a_device_that_fails_or_hangs_up_is_gone(library):

@@ -55,7 +55,7 @@ def test_a_device_that_runs_dry_begins_an_epoch_and_loses_nothing_of_what_was_gi
         player.take()
         player.play(ramp(300))
         device.runs_dry = True
-        device.play_out(160)
+        device.wake()
         block = player.take(WAIT_S)
         assert (player.underruns, player.epoch, block.epoch, block.index) == (1, 1, 1, 0)
         assert len(block.samples) == device.buffer and np.array_equal(block.samples[:300], ramp(300))

@@ -218,7 +218,7 @@ class Microphone(Plugged):
 
 
 class Speaker(Plugged):
-    """Plays what is written, `play_out` of it at a time; `heard` is what it was given."""
+    """Plays what is written, `play_out` of it at a time; `heard` is what it was given. runs_dry: until it is written to."""
 
     def __init__(self, channels=1):
         super().__init__(channels)
@@ -253,7 +253,7 @@ class Speaker(Plugged):
     def stamp(self):
         self.touch()
         with self.changed:
-            return self._room, time.monotonic_ns()
+            return self.buffer if self.runs_dry else self._room, time.monotonic_ns()
 
 
 def numbers(block):
