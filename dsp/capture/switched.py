@@ -29,6 +29,7 @@ class Switched:
         self._opened, self._muted, self._unmuted = opened, muted, unmuted
         self._device: AbstractContextManager[Any] | None = None
         self._mute = threading.Event()
+        self._must_close = threading.Event()  # who is unmuted before the device was closed has been muted all the same
         self._before: dict[str, int] = {}
 
     def __enter__(self) -> "Switched":
@@ -50,6 +51,7 @@ class Switched:
     def mute(self) -> None:
         """Close the device and forget all that was heard."""
         self._mute.set()
+        self._must_close.set()
 
     def unmute(self) -> None:
         """Listen again."""
@@ -57,16 +59,20 @@ class Switched:
 
     def blocks(self, stop: Asked = lambda: False) -> Iterator[Block]:
         """What the device captures while it is not muted, and then it is closed. A block is zeroed when the next is asked for."""
+
+        def is_muted() -> bool:
+            return self._must_close.is_set() or self._mute.is_set()
+
         epoch = 0
         while self._device is not None:
             last = 0
-            for block in self._source.blocks(lambda: stop() or self._mute.is_set()):
+            for block in self._source.blocks(lambda: stop() or is_muted()):
                 last = block.epoch
                 yield replace(block, epoch=epoch + last)
                 block.samples.fill(0)
             epoch += last + 1
             self._close()
-            if self._mute.is_set() and not stop():
+            if is_muted() and not stop():
                 self._muted()
                 self._wait(stop)
                 if self._device is not None:
@@ -80,6 +86,7 @@ class Switched:
             if self._mute.is_set():
                 pause.wait(_POLL_S)
                 continue
+            self._must_close.clear()
             try:
                 self._open()
                 self._before = before

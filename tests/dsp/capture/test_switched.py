@@ -62,6 +62,26 @@ def test_mute_closes_first_and_each_opening_is_an_epoch_of_its_own():
     assert not any(block.samples.any() for block in given[:-1]), "a block is zeroed when the next is asked for"
 
 
+def test_who_is_unmuted_before_the_device_is_closed_was_muted_all_the_same():
+    """At once, and while it is being closed: what was heard is forgotten, and it goes on."""
+    told = []
+
+    class Slow(Device):
+        def __exit__(self, *_):
+            super().__exit__()
+            source.unmute()
+
+    with Switched(lambda: Slow(told), lambda: told.append("muted"), lambda: told.append("unmuted")) as source:
+        blocks = source.blocks()
+        for unmutes in (True, False):
+            assert [next(blocks).index, next(blocks).index] == [0, 4]
+            source.mute()
+            if unmutes:
+                source.unmute()
+        assert next(blocks).index == 0
+        assert told == ["open", *["closed", "muted", "open", "unmuted"] * 2]
+
+
 def test_what_went_wrong_is_counted_over_all_openings():
     with Switched(lambda: Device([]), lambda: None, lambda: None) as source:
         told = []
