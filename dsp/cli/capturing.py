@@ -28,7 +28,8 @@ _OPTIONS = (
     click.option("--preroll-ms", type=click.IntRange(0, 2000), metavar="MS",
                  help="Sound before the word that an utterance begins with. [default: 500]"),
     click.option("--on-state", "on_state", metavar="COMMAND",
-                 help="A shell command, run with each state: listening, heard, capturing, muted, stopped."),
+                 help="A shell command, run with each state: listening, heard, capturing, muted, stopped. What it has not "
+                      "shown within 0.2 s is not captured."),
 )  # fmt: skip
 
 
@@ -63,11 +64,13 @@ class Service:
         """
         with ExitStack() as stack:
             store = self._keeper = self._opened_store()
-            hooks: list[Callable[[State], None]] = [self._told] if self._json else []
+            hooks: list[Callable[[State], None]] = []
             if self._on_state:
                 command = CommandHook(self._on_state)
                 stack.callback(command.close)
                 hooks.append(command)
+            if self._json:
+                hooks.append(self._told)
             self._indicator = Indicator(*hooks)
             if not memory.overwrites_what_it_frees():
                 note("memory: what is freed cannot be overwritten here; pieces of sound may outlast stop and mute in it")

@@ -1,5 +1,6 @@
 """The indicator: it follows the state, tells it before it takes effect, and what it cannot show is not captured."""
 
+import json
 import os
 import select
 import signal
@@ -13,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farfield import Block, Chain, load_profile
+from farfield.capture import indicator as module
 from farfield.capture import memory
 from farfield.capture.indicator import CommandHook, Indicator, State
 from farfield.capture.listener import Listener
+from reference.keeping import make_store
 from reference.patience import PATIENCE_S
 from reference.planted import known, random_model
 
@@ -161,8 +164,71 @@ def test_what_cannot_be_shown_is_not_captured(fails):
     assert keeper.aborted == (keeper.begun if fails else 0)
 
 
-def test_a_command_is_run_with_each_state_and_with_stopped_at_the_end(tmp_path):
+@pytest.mark.parametrize("breaks", [State.HEARD, State.CAPTURING])
+def test_who_tells_of_what_a_lamp_shows_never_says_more(breaks):
+    """A lamp that fails, before or when it is to show that sound is captured, and one after it that works."""
+    lamp, teller = Lamp(), Lamp()
+
+    def shown(state):
+        lamp.fails = lamp.fails or state is breaks
+        lamp(state)
+
+    indicator = Indicator(shown, teller)
+    assert indicator.enter(State.LISTENING) and indicator.enter(State.HEARD)
+    assert not indicator.enter(State.CAPTURING) and indicator.enter(State.LISTENING)
+    assert teller.shown == [State.STOPPED, State.LISTENING, State.HEARD, State.LISTENING]
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_what_a_command_does_not_show_is_not_captured(hangs, tmp_path, monkeypatch):
+    """One that fails exactly at `capturing`, and one that hangs from `listening` on: not a sample is given or kept."""
+    monkeypatch.setattr(module, "_MOST_S", PATIENCE_S)
+    if not hangs:
+        monkeypatch.setattr(module, "_SHOWN_S", PATIENCE_S)
+    os.mkfifo(fifo := tmp_path / "fifo")
+    held = os.open(fifo, os.O_RDWR)  # who reads it hangs until that is closed
+    hook, notes = CommandHook(f"cat '{fifo}' #" if hangs else "test capturing !="), []
+    lamp = Lamp()
+    witness, keeper = Witness(lamp), Aborted()
+    chain = Chain(load_profile("single"), [MODEL])
+    with Listener(chain, keeper, [witness], indicator=Indicator(hook, lamp), note=notes.append) as listener:
+        assert heard(listener, noise(3))
+    why = "the command does not answer" if hangs else "the command failed"
+    assert notes == [f"indicator: {why}; nothing is captured that it does not show"]
+    assert (witness.given, keeper.written, keeper.aborted) == (0, 0, keeper.begun) and State.CAPTURING not in lamp.shown
+    fifo.unlink()
+    os.close(held)
+    hook.close()
+
+
+def test_a_command_that_hangs_does_not_keep_the_listener(monkeypatch):
+    """It is killed, and not run with what was still to be shown."""
+    monkeypatch.setattr(module, "_MOST_S", 0.2)
+    hook = CommandHook("sleep 1000000 #")
+    for state in (State.LISTENING, State.HEARD, State.LISTENING):
+        hook(state)
+    hook.close()
+    assert hook._helper.wait(PATIENCE_S) == 1
+
+
+def test_the_real_listener_says_no_more_than_its_command_shows(listening, layout, waking_model, tmp_path):
+    """A lamp that fails when it is to show that sound is captured: the word is heard, and nothing is kept."""
+    store, _ = make_store(tmp_path / "store")
+    asked = "--store", tmp_path / "store", "--on-state", "test capturing !="
+    with listening((1, 0), "--profile", layout(1, 0), "--model", waking_model, *asked) as run:
+        run.until('"type": "heard"')
+        told = json.loads(run.until('"type": "utterance"'))
+        run.send(signal.SIGTERM)
+        _, stderr = run.ended()
+    states = [json.loads(line)["state"] for line in run.lines if '"type": "state"' in line]
+    assert states[:3] == ["listening", "heard", "listening"] and "capturing" not in states
+    assert told["kept"] is None and store.utterances() == [] and "nothing is captured that it does not show" in stderr
+
+
+def test_a_command_is_run_with_each_state_and_with_stopped_at_the_end(tmp_path, monkeypatch):
     """One after the other, however long each takes; as a shell command, with its own arguments."""
+    monkeypatch.setattr(module, "_SHOWN_S", PATIENCE_S)
+    monkeypatch.setattr(module, "_MOST_S", PATIENCE_S)
     hook = CommandHook(f"echo \"it is\" >> '{tmp_path}/a file' && printf '%s\\n' >> '{tmp_path}/a file'")
     indicator = Indicator(hook)
     for state in (State.LISTENING, State.HEARD, State.CAPTURING, State.CAPTURING, State.MUTED, State.STOPPED):
