@@ -41,11 +41,11 @@ class Detector:
     second_look: a larger network for the same word (None: the model's own, where it has one). owner: whose voice alone is let
     through. With a second look, the smoothed probability only opens a candidate, where it exceeds the model's own threshold,
     `opens_above`: the second network looks at the last 1.5 s of the signals that do, of two at most, those of the highest
-    probability, and must exceed `threshold` on one of them. While it does not and the probability stays above `opens_above`, it
-    looks again at every second step of the stream, and at the one after it where the word may well be, for up to 2 s. When it
-    agrees (without one: at once), the owner's voice is asked, once, as it was when it was fitted. A candidate that was looked at
-    and did not pass is rejected, and there is no other before the probability has come down: `rejected` holds those that the
-    last call gave up.
+    probability, and must exceed `threshold` on one of them. Until it does, it looks again at each step while the probability
+    stays above `opens_above`, for up to 2 s; a joint look (`farfield.joint`) at every second step of the stream, and at the one
+    after it where the word may well be. When it agrees (without one: at once), the owner's voice is asked, once, as it was when
+    it was fitted. A candidate that was looked at and did not pass is rejected, and there is no other before the probability has
+    come down: `rejected` holds those that the last call gave up.
 
     Start of a stream: a word needs no lead-in, for the features and the network start from silence and the first decision
     can fall as soon as the smoothing window has filled; until then nothing can fire. A gap between frames starts anew.

@@ -35,7 +35,7 @@ class Look:
     owner: float | None
     agreed: bool
     passed: bool
-    near: bool = True
+    near: bool = False
 
 
 class Afresh:
@@ -51,7 +51,7 @@ class Afresh:
         self._stride = model.stride
         self._steps = model.smoothing_steps
         self._slots = slots
-        self.near = True  # whether what `p` was shown last might be the word; a network alone is asked at each step
+        self.near = False  # whether what `p` was shown last might be the word, so that the next step is looked at, too
 
     def hear(self, features: NDArray[np.uint16]) -> NDArray[np.uint8]:
         """Shows it features, uint16 (frames, 40), and returns its scores, uint8 (steps,).
@@ -126,6 +126,7 @@ def best_heard(p: NDArray[np.float64]) -> NDArray[np.bool_]:
 class Verifier:
     """A model's second look and its owner's voice; either may be None.
 
+    A network alone is asked at every step, a joint look, which costs far more, at every LOOK_EVERY-th: `every`, in steps.
     Owner's embeddings come from the second look's network, or from the model's own, run afresh over the same stretch, where
     there is none. threshold: what the second look must exceed (None: its own). ModelError: an owner fitted to another network.
     """
@@ -145,7 +146,7 @@ class Verifier:
                 raise ModelError(f"owner: got {len(owner.weights)} weights, wanted {channels}, the channels of the embedding")
         self._afresh = Afresh(network, slots)
         self._stride = model.stride
-        self._looks = second_look is not None
+        self.every = LOOK_EVERY if network.joint else 1
         self._embedder = load_embedding(most_frames=HEARD) if network.joint else None
 
     def history(self) -> History:
@@ -173,7 +174,7 @@ class Verifier:
 
     def due(self, steps: int, near: bool) -> bool:
         """Whether a signal that opens a candidate is looked at. steps: of the stream. near: the look at the step before was."""
-        return near or not self._looks or steps % LOOK_EVERY == 0
+        return near or steps % self.every == 0
 
     def look(self, history: History, frame: int, listener: float) -> Look:
         """At the signal up to its first `frame` frames, of which the latest call has the last.

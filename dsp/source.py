@@ -1,5 +1,6 @@
 """Sound files as a stream of blocks: WAV, FLAC and whatever else libsndfile reads, at any rate, brought to 16 kHz int16."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,11 +35,12 @@ class SoundFile:
             raise InputError(f"{self.path}: no such file; wanted a WAV or FLAC file")
         if Path(path).stat().st_size == 0:
             raise InputError(f"{self.path}: the file is empty; wanted a WAV or FLAC file")
-        _refuse_truncated_riff(self.path)
+        name = os.fsencode(path)  # which need not be UTF-8
         try:
-            self._file = soundfile.SoundFile(self.path)
+            _refuse_truncated_riff(self.path)
+            self._file = soundfile.SoundFile(name)
         except (soundfile.LibsndfileError, OSError) as error:
-            reason = str(error).removeprefix(f"Error opening {self.path!r}: ")
+            reason = str(error).removeprefix(f"Error opening {name!r}: ")
             raise InputError(f"{self.path}: cannot be read as sound ({reason}); wanted a WAV or FLAC file") from error
         self.rate: int = self._file.samplerate
         self.channels: int = self._file.channels

@@ -3,6 +3,7 @@
 Exit status 0, 1 (ran, and found a failure), 2 (wrong use), 130 (interrupted).
 """
 
+import io
 import sys
 from importlib.metadata import EntryPoints, entry_points
 
@@ -76,6 +77,9 @@ def _installed() -> EntryPoints:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and leave with its exit status; what was wrong with the input is one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # files' names need not be UTF-8
     try:
         status = cli.main(arguments, prog_name="farfield", standalone_mode=False)
     except click.UsageError as error:

@@ -9,7 +9,7 @@ import numpy as np
 
 from farfield.block import WakeEvent
 from farfield.chain import Chain
-from farfield.cli.shared import as_json, note, second_look, sound_options, whole_file
+from farfield.cli.shared import FiniteRange, as_json, no_input, note, second_look, sound_options, whole_file
 from farfield.errors import InputError
 from farfield.model import Model, load_model
 from farfield.owner import Owner, load_owner
@@ -28,7 +28,7 @@ Scores = tuple[list[np.ndarray], list[np.ndarray]]
 @sound_options
 @click.option("--threshold", type=float, metavar="X",
               help="Probability to exceed, 0 to 1: the second look's, where there is one. [default: its own]")  # fmt: skip
-@click.option("--fa-per-hour", type=click.FloatRange(0), metavar="X",
+@click.option("--fa-per-hour", type=FiniteRange(0), metavar="X",
               help="In place of --threshold: how often something else may wake it where people speak a fifth of the time, "
                    "by the model's own measurement.")  # fmt: skip
 @second_look
@@ -66,6 +66,8 @@ def detect(
         models = [model.deciding_at(model.threshold_for(fa_per_hour)) for model in models]
     if scores is not None and (len(files) > 1 or len(models) > 1):
         raise InputError(f"--scores: got {len(files)} files and {len(models)} models, wanted one of each")
+    if scores is not None:
+        no_input(scores, *files, reference, owner_file, *names, profile)
     owner = None if owner_file is None else load_owner(owner_file)
     status = 0
     for path in files:

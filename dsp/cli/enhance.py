@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from farfield.block import Block
-from farfield.cli.shared import as_json, note, sound_options, whole_file
+from farfield.cli.shared import FiniteRange, as_json, no_input, note, sound_options, whole_file
 from farfield.direction import Direction, estimate
 from farfield.errors import InputError
 from farfield.frontend import STAGES, Frontend
@@ -27,7 +27,7 @@ from farfield.talkers import Talker, TalkerTracker
 @sound_options
 @click.option("--stage", type=click.Choice(STAGES), default="all", show_default=True,
               help="echo: the first microphone without its echo; beam: the beam alone; all: both.")  # fmt: skip
-@click.option("--direction", "direction_deg", type=float, metavar="DEG",
+@click.option("--direction", "direction_deg", type=FiniteRange(), metavar="DEG",
               help="Where the beam looks. [default: where MIC's sound comes from]")  # fmt: skip
 @click.option("--suppress", type=click.Choice(["none", "echo", "noise", "all"]),
               help="What the suppressor takes: the rest of the echo, noise, both. [default: the profile's]")  # fmt: skip
@@ -59,8 +59,7 @@ def enhance(
     _refuse_impossible(stage, direction_deg, layout, source, mic)
     if output.suffix.lower() != ".wav":
         raise InputError(f"{output}: got the suffix {output.suffix!r}, wanted .wav")
-    if any(output.exists() and output.samefile(path) for path in (mic, reference) if path is not None):
-        raise InputError(f"{output}: is an input; wanted another file's name")
+    no_input(output, mic, reference)
     beams = len(layout.microphones) > 1 and stage != "echo"
     if beams and direction_deg is None:
         found = _direction(source, layout, stage)

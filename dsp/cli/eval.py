@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from farfield.cli.shared import as_json, need, note, progress_bar, second_look
+from farfield.cli.shared import FiniteRange, as_json, drawable, need, note, progress_bar, second_look
 from farfield.errors import InputError
 from farfield.model import Model, load_model
 
@@ -36,18 +36,18 @@ def _ratio(value: str) -> float:
 @click.option("--noise", multiple=True, type=_path, metavar="DIR", help="Recorded noise, laid under all of it; repeatable.")
 @click.option("--snr-db", multiple=True, callback=_ratios, metavar="DB|clean",
               help="Utterances' peak energy over the noise's, one to a part; repeatable. [default: 10]")  # fmt: skip
-@click.option("--peak-dbfs", multiple=True, type=click.FloatRange(-80, 0), default=(-12.0,), show_default=True, metavar="DB",
+@click.option("--peak-dbfs", multiple=True, type=FiniteRange(-80, 0), default=(-12.0,), show_default=True, metavar="DB",
               help="Level of the loudest frame of utterances, one to a part; repeatable.")  # fmt: skip
-@click.option("--speech-share", type=click.FloatRange(0, 1, min_open=True), default=0.2, show_default=True,
+@click.option("--speech-share", type=FiniteRange(0, 1, min_open=True), default=0.2, show_default=True,
               help="Of the time that somebody speaks; 1 is speech without pause.")  # fmt: skip
-@click.option("--hours", type=click.FloatRange(0, 100_000, min_open=True),
+@click.option("--hours", type=FiniteRange(0, 100_000, min_open=True),
               help="Length of the stream: clips are gone through again, shuffled anew. [default: each clip once]")  # fmt: skip
 @click.option("--room", "rooms", multiple=True, metavar="FILE|DIR|sim:N",
               help="What utterances are heard through: an impulse response (its first channel), a folder of them, or N simulated "
               "rooms with talkers 1, 2, 3 and 4 m away; repeatable.")  # fmt: skip
-@click.option("--fa-per-hour", "rates", multiple=True, type=click.FloatRange(0), default=(0.1, 0.5), show_default=True,
+@click.option("--fa-per-hour", "rates", multiple=True, type=FiniteRange(0), default=(0.1, 0.5), show_default=True,
               help="Rate of false accepts to find the threshold for; repeatable.")  # fmt: skip
-@click.option("--threshold", type=click.FloatRange(0, 1, max_open=True), help="[default: the model's own]")
+@click.option("--threshold", type=FiniteRange(0, 1, max_open=True), help="[default: the model's own]")
 @second_look
 @click.option("--cross-validated", type=_path, metavar="WORK",
               help="Work folder of `farfield train`: NAME is then a word of it, and each person's clips are heard by the model "
@@ -97,8 +97,12 @@ def evaluate(
     from farfield.evaluation.held_out import HeldOut, held_out
     from farfield.evaluation.streams import Conditions, Part, parts
 
-    if plot is not None:
-        need("matplotlib", "matplotlib", "eval")
+    drawable(plot)
+    if clips is not None:
+        try:
+            clips.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{clips}: cannot be written ({error.strerror}); wanted a folder") from None
     if any(room.startswith("sim:") for room in rooms):
         need("pyroomacoustics", "pyroomacoustics", "eval")
     conditions = Conditions(snr_db or (10.0,), peak_dbfs, speech_share, tuple(places.rooms(rooms, seed)))
@@ -118,10 +122,7 @@ def evaluate(
     with run.executor(executor) as pool, progress_bar() as progress:
         result = run.evaluate(listened, work, rates, pool, progress, models)
         if clips is not None:
-            try:
-                kept = run.keep_clips(result, work, clips, pool)
-            except OSError as error:
-                raise InputError(f"{clips}: cannot be written ({error.strerror or error}); wanted a folder") from None
+            kept = run.keep_clips(result, work, clips, pool)
     for line in result.skipped:
         note(f"skipped: {line}")
     if plot is not None:

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from farfield.cli.shared import as_json, need, progress_bar
+from farfield.cli.shared import FiniteRange, as_json, drawable, need, progress_bar
 from farfield.errors import InputError
 from farfield.profile import load_profile
 
@@ -24,14 +24,14 @@ _COLUMNS = {
 
 @click.command("eval array")
 @click.option("--profile", default="respeaker-6mic", show_default=True, metavar="P", help="A shipped profile, or a .toml file.")
-@click.option("--rt60", "rt60s", multiple=True, type=click.FloatRange(0.1, 1.2), metavar="S",
+@click.option("--rt60", "rt60s", multiple=True, type=FiniteRange(0.1, 1.2), metavar="S",
               help="Reverberation time of the simulated rooms; repeatable. [default: 0.2, 0.4, 0.7]")  # fmt: skip
 @click.option("--rooms", type=click.IntRange(0, 1000), default=12, show_default=True, help="Simulated rooms for each.")
 @click.option("--speech", type=_path, metavar="DIR", help="Clips of speech. [default: bursts of noise and buzz, which is none]")
 @click.option("--responses", multiple=True, type=_path, metavar="FILE",
               help="Measured responses with a channel for each microphone, two or more; repeatable.")  # fmt: skip
 @click.option("--recording", type=_path, metavar="FILE", help="Of one talker, whose direction --azimuth tells.")
-@click.option("--azimuth", type=float, metavar="DEG", help="Where the talker of --recording is.")
+@click.option("--azimuth", type=FiniteRange(), metavar="DEG", help="Where the talker of --recording is.")
 @click.option("--seed", type=click.IntRange(0, 2**20), default=1, show_default=True)
 @click.option("--plot", type=_path, metavar="OUT.png", help="Draw the fixed beams as polar plots.")
 @as_json
@@ -63,7 +63,10 @@ def evaluate_array(
         raise InputError(f"--profile: {layout.name!r} has one microphone; wanted one with several")
     if (recording is None) != (azimuth is None):
         raise InputError("--recording: wanted together with --azimuth, where its talker is")
+    drawable(plot)
     voices = array.clips(speech)
+    measured = [array.response(path, len(layout.microphones)) for path in responses]
+    recorded = None if recording is None else array.response(recording, len(layout.microphones))
     found: list[dict[str, Any]] = []
     with progress_bar() as progress:
         if rooms:
@@ -71,9 +74,9 @@ def evaluate_array(
                 found.append(told)
                 if as_json:
                     print(json.dumps(told), flush=True)
-        more = [array.through_responses(layout, responses, voices, progress)] if responses else []
-        if recording is not None and azimuth is not None:
-            more.append(array.on_recording(layout, recording, azimuth))
+        more = [array.through_responses(layout, measured, voices, progress)] if measured else []
+        if recording is not None and recorded is not None and azimuth is not None:
+            more.append(array.on_recording(layout, recording.name, recorded, azimuth))
     for told in more:
         found.append(told)
         if as_json:
@@ -87,7 +90,6 @@ def evaluate_array(
 
 
 def _draw(array: Any, layout: Any, plot: Path) -> None:
-    need("matplotlib", "matplotlib", "eval")
     try:
         array.draw(layout, plot)
     except OSError as error:

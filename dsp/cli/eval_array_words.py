@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from farfield.cli.eval import sounds_in
-from farfield.cli.shared import as_json, need, progress_bar
+from farfield.cli.shared import FiniteRange, as_json, need, progress_bar
 from farfield.profile import load_profile
 
 if TYPE_CHECKING:
@@ -27,10 +27,8 @@ _path = click.Path(path_type=Path)
 @click.option("--negatives", multiple=True, type=_path, metavar="DIR", help="Clips of other speech, for --hours; repeatable.")
 @click.option("--profile", default="respeaker-6mic", show_default=True, metavar="NAME_OR_FILE", help="Where the microphones are.")
 @click.option("--words", type=click.IntRange(1, 10_000), default=24, show_default=True, help="In each condition.")
-@click.option(
-    "--hours", type=click.FloatRange(0, 1000), default=2.0, show_default=True, help="Of other speech, with --negatives."
-)
-@click.option("--fa-per-hour", type=click.FloatRange(0, 100), default=0.1, show_default=True, help="Also at this many for each.")
+@click.option("--hours", type=FiniteRange(0.05, 1000), default=2.0, show_default=True, help="Of other speech, with --negatives.")
+@click.option("--fa-per-hour", type=FiniteRange(0, 100), default=0.1, show_default=True, help="Also at this many for each.")
 @click.option("--dereverberate", is_flag=True, help="Take late reverberation off the array's microphones first.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True)
 @as_json

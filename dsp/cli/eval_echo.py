@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from farfield.cli.shared import as_json, need, note
+from farfield.cli.shared import FiniteRange, as_json, drawable, need, note
 from farfield.errors import InputError
 from farfield.evaluation.aecmos import SCENES
 from farfield.profile import RATE
@@ -28,7 +28,7 @@ _COLUMNS = {
 @click.command("eval echo")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--tail-ms", type=click.IntRange(16, 512), default=128, show_default=True, help="Echo path that is learnt.")
-@click.option("--change-s", type=click.FloatRange(0.5), metavar="S", help="When the path, the delay or the level changes.")
+@click.option("--change-s", type=FiniteRange(0.5), metavar="S", help="When the path, the delay or the level changes.")
 @click.option("--align/--no-align", default=True, show_default=True, help="Whether delay and drift are found and taken out.")
 @click.option("--suppress-noise", is_flag=True, help="Let the suppressor take stationary noise away too.")
 @click.option("--aecmos", type=click.Choice(sorted(SCENES)), help="Have AECMOS rate them; who is heard in the recordings.")
@@ -58,8 +58,7 @@ def evaluate_echo(
     from farfield.evaluation import echo
 
     need("scipy", "scipy", "eval")
-    if plot is not None:
-        need("matplotlib", "matplotlib", "eval")
+    drawable(plot)
     if aecmos is not None:
         need("speechmos", "speechmos", "aecmos")
         need("onnxruntime", "onnxruntime", "aecmos")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from farfield.cli.eval import sounds_in
-from farfield.cli.shared import as_json, need, note, progress_bar, second_look
+from farfield.cli.shared import FiniteRange, as_json, need, note, progress_bar, second_look
 from farfield.errors import InputError
 from farfield.model import Model, load_model
 
@@ -24,14 +24,14 @@ _WORDS_A_PART = 12
 @click.option("--positives", multiple=True, required=True, type=_path, metavar="DIR", help="Clips of the word; repeatable.")
 @click.option("--playback", "playbacks", multiple=True, required=True, metavar="music|DIR",
               help="What is played: synthetic chords, or clips, each kind measured apart; repeatable.")  # fmt: skip
-@click.option("--playback-db", "levels", multiple=True, type=click.FloatRange(-20, 40), default=(10.0, 15.0, 20.0),
+@click.option("--playback-db", "levels", multiple=True, type=FiniteRange(-20, 40), default=(10.0, 15.0, 20.0),
               show_default=True, help="Its level over the talker's; repeatable.")  # fmt: skip
 @click.option("--noise", multiple=True, type=_path, metavar="DIR", help="Recorded noise, laid under all of it; repeatable.")
-@click.option("--snr-db", type=click.FloatRange(-40, 80), default=20.0, show_default=True, help="Words' level over the noise's.")
-@click.option("--peak-dbfs", type=click.FloatRange(-80, -12), default=-34.0, show_default=True, help="Words' level.")
+@click.option("--snr-db", type=FiniteRange(-40, 80), default=20.0, show_default=True, help="Words' level over the noise's.")
+@click.option("--peak-dbfs", type=FiniteRange(-80, -12), default=-34.0, show_default=True, help="Words' level.")
 @click.option("--rooms", type=click.IntRange(1, 64), default=8, show_default=True, help="Simulated rooms, talkers 1 to 4 m away.")
 @click.option("--own-word", is_flag=True, help="Have the device play the word itself, too: how often does it wake?")
-@click.option("--threshold", type=click.FloatRange(0, 1, max_open=True), help="[default: the model's own]")
+@click.option("--threshold", type=FiniteRange(0, 1, max_open=True), help="[default: the model's own]")
 @second_look
 @click.option("--cross-validated", type=_path, metavar="WORK",
               help="Work folder of `farfield train`: NAME is then a word of it, heard by models that were not trained on the "
@@ -69,9 +69,15 @@ def evaluate_playback(
     from farfield.evaluation import run
     from farfield.evaluation.held_out import HeldOut, held_out
     from farfield.evaluation.streams import Conditions, Part, parts
+    from farfield.training.clips import absolute
 
-    folders = tuple(Path(name) for name in playbacks if name != playing.MUSIC)
-    clips = {folder.name: sounds_in((folder,)) for folder in folders}
+    levels = tuple(dict.fromkeys(levels))
+    folders = tuple(Path(name) for name in dict.fromkeys(playbacks) if name != playing.MUSIC)
+    clips = {absolute(folder).name: sounds_in((folder,)) for folder in folders}
+    if len(clips) < len(folders) or playing.MUSIC in clips:
+        raise InputError(
+            f"--playback: got {', '.join(playbacks)}, wanted folders of different names, none called {playing.MUSIC}"
+        )
     given = [sounds_in(positives), [clip for found in clips.values() for clip in found], sounds_in(noise)]
     if cross_validated is None:
         groups = [HeldOut(load_model(model, second_look=second_look), *(tuple(path for _, path in found) for found in given))]
@@ -89,6 +95,8 @@ def evaluate_playback(
                 name: tuple(str(path) for path in group.others if path.is_relative_to(folder))
                 for name, folder in zip(clips, folders, strict=True)
             }
+            if missing := [name for name, found in others.items() if not found]:
+                raise InputError(f"--playback: got no clip of {missing[0]} for some part of the cross-validation; wanted more")
             kinds = [playing.MUSIC] * (playing.MUSIC in playbacks) + list(clips)
             for kind, over_db in product(kinds, levels):
                 turned = others.get(kind, ())

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from farfield.cli.shared import note, progress_bar, second_look
+from farfield.cli.shared import FiniteRange, no_input, note, progress_bar, second_look
 from farfield.errors import InputError
-from farfield.model import load_model
+from farfield.model import LOOK, MODEL, load_model
 
 _path = click.Path(path_type=Path)
 
@@ -21,7 +21,7 @@ def owner() -> None:
 @click.option("--owner", "owners", multiple=True, required=True, type=_path, metavar="DIR",
               help="The owner's clips of the word, 3 or more, better ten; repeatable.")  # fmt: skip
 @click.option("--others", multiple=True, type=_path, metavar="DIR", help="Other people's clips of the word; repeatable.")
-@click.option("--threshold", type=click.FloatRange(0, 1, max_open=True), default=0.5, show_default=True,
+@click.option("--threshold", type=FiniteRange(0, 1, max_open=True), default=0.5, show_default=True,
               help="Probability that it is the owner, which must be exceeded.")  # fmt: skip
 @second_look
 @click.option("-o", "--output", required=True, type=_path, metavar="OWNER.safetensors", help="Where to write.")
@@ -35,6 +35,7 @@ def fit(
     """
     if output.suffix.lower() != ".safetensors":
         raise InputError(f"{output}: got the suffix {output.suffix!r}, wanted .safetensors")
+    no_input(output, model, model.removesuffix(MODEL) + LOOK)
     if not others:
         raise InputError("--others: got none, wanted a folder of other people's clips of the word, to tell the owner from")
     from farfield.training import owner as fitting

@@ -1,6 +1,7 @@
 """What several commands share: their options, whole-or-nothing files, progress on a terminal, extras."""
 
 import importlib
+import math
 import os
 import sys
 import tempfile
@@ -46,6 +47,16 @@ second_look = click.option(
 )
 
 
+class FiniteRange(click.FloatRange):
+    """A number within bounds; `nan` is within any, and is refused, as `inf` is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"got {value}, wanted a finite number", param, ctx)
+        return number
+
+
 def note(text: str) -> None:
     """A line for people, on stderr."""
     print(text, file=sys.stderr, flush=True)
@@ -86,6 +97,22 @@ def new_file(path: Path) -> None:
     """InputError where a file is there already, or its folder is not: before anything is done that it is to tell of."""
     if path.exists() or not path.parent.is_dir():
         raise InputError(f"{path}: {'is there already' if path.exists() else 'has no folder'}; wanted a new file's name")
+
+
+def drawable(plot: Path | None) -> None:
+    """Before the work that it is to show: InputError where matplotlib is not installed, or the plot's folder is not there."""
+    if plot is None:
+        return
+    need("matplotlib", "matplotlib", "eval")
+    if plot.is_dir() or not plot.absolute().parent.is_dir():
+        why = "is a folder" if plot.is_dir() else "has no folder"
+        raise InputError(f"{plot}: cannot be written ({why}); wanted a file in a folder that is there")
+
+
+def no_input(output: Path, *inputs: str | Path | None) -> None:
+    """InputError where what is to be written is one of the files that are read."""
+    if output.exists() and any(output.samefile(path) for path in inputs if path is not None and Path(path).exists()):
+        raise InputError(f"{output}: is an input; wanted another file's name")
 
 
 def write_receipt(store: "Store", receipt: "Receipt", path: Path) -> None:

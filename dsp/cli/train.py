@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from farfield.cli.shared import need, note, progress_bar
+from farfield.cli.shared import FiniteRange, need, note, progress_bar
 from farfield.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _NEAR_MISSES = 220  # found in the lexicon for a word
 @click.option("--rounds", type=click.IntRange(4, 500), default=24, show_default=True, help="Rounds of 250 optimiser steps.")
 @click.option("--others", type=click.IntRange(500, 10**6), default=45_000, show_default=True, help="Segments without a word.")
 @click.option("--segments", type=click.IntRange(500, 10**6), default=8_000, show_default=True, help="Segments with each word.")
-@click.option("--fa-per-hour", type=click.FloatRange(0, min_open=True), default=0.1, show_default=True, metavar="X",
+@click.option("--fa-per-hour", type=FiniteRange(0, min_open=True), default=0.1, show_default=True, metavar="X",
               help="False accepts an hour for which thresholds are chosen, where somebody speaks a fifth of the time. A run that "
                    "differs in this alone takes up the same --work folder.")  # fmt: skip
 @click.option("--licence", default="", help="Licence of the models, for their cards.")
@@ -72,8 +72,11 @@ def train(
     folder = output if several else output.absolute().parent
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; wanted one to write into")
-    if len(set(words)) < len(words):
-        raise InputError(f"WORD: got {', '.join(words)}, wanted each once")
+    for word in words:
+        if not word.strip() or not word.isprintable() or "/" in word:
+            raise InputError(f"WORD: got {word!r}, wanted what is said, in letters")
+    if len({_file(word).casefold() for word in words}) < len(words):
+        raise InputError(f"WORD: got {', '.join(words)}, wanted each once, for each is a file")
     for option, given in (("--positives", positives), ("--near", near)):
         if several and given and len(given) != len(words):
             raise InputError(f"{option}: got {len(given)} for {len(words)} words, wanted one each, in their order")
@@ -104,7 +107,7 @@ def train(
     with progress_bar() as progress:
         found = run(recipe, work, notes, note, progress)
     for trained in found:
-        path = output / f"{trained.model.word.replace(' ', '_')}.safetensors" if several else output
+        path = output / _file(trained.model.word) if several else output
         try:
             trained.save(path)
         except OSError as error:
@@ -114,6 +117,10 @@ def train(
                 figures = model.card["figures"]
                 print(f"{path} {how}: threshold {model.threshold:.4g}; missed {figures['missed']}, {figures['false_accepts']} "
                       f"false accepts in {figures['hours']} h with speech in {100 * figures['speech_share']:.0f} %")  # fmt: skip
+
+
+def _file(word: str) -> str:
+    return f"{word.replace(' ', '_')}.safetensors"
 
 
 def _command(recipe: "Recipe", near: tuple[Path, ...]) -> str:

@@ -27,6 +27,7 @@ SPEECH_S = 4.0
 ALONE_S = 3.0  # for which the interferer is heard before, where nothing is told
 _LATEST, _EARLIEST = 2_048, 16  # samples by which a method may be late, or early
 _FINER = 16
+_SHORTEST = 512  # samples of a response
 _AFTER_S = 0.02  # of the reflections that are wanted
 Progress = Callable[[str, int, int], None]
 
@@ -82,13 +83,12 @@ def in_rooms(
         yield {"where": "simulated rooms", "rt60_s": rt60_s, "scenes": rooms} | found.summed()
 
 
-def through_responses(profile: Profile, paths: Sequence[Path], voices: Voices, progress: Progress) -> dict[str, Any]:
+def through_responses(profile: Profile, responses: Sequence[Sound], voices: Voices, progress: Progress) -> dict[str, Any]:
     """Each measured response in turn is the talker's, the next one the interferer's; beams look where our finder finds them.
 
-    InputError: fewer than two files, another rate, or another number of channels than the profile has microphones.
+    responses: as of `response`. InputError: fewer than two.
     """
-    array, count = Array(profile.positions_mm), len(profile.microphones)
-    responses = [_response(path, count) for path in paths]
+    array = Array(profile.positions_mm)
     if len(responses) < 2:
         raise InputError(f"--responses: got {len(responses)} file, wanted two or more: a talker's and an interferer's")
     found = _Sums()
@@ -107,12 +107,14 @@ def through_responses(profile: Profile, paths: Sequence[Path], voices: Voices, p
     return {"where": "measured responses", "rt60_s": None, "scenes": len(responses)} | found.summed()
 
 
-def on_recording(profile: Profile, path: Path, azimuth_deg: float) -> dict[str, Any]:
-    """The direction that each finder gives a recorded talker, whose azimuth is known. A line's mirror counts as right."""
-    sound = _response(path, len(profile.microphones)).T
+def on_recording(profile: Profile, name: str, recorded: Sound, azimuth_deg: float) -> dict[str, Any]:
+    """The direction that each finder gives a recorded talker, whose azimuth is known. A line's mirror counts as right.
+
+    recorded: as of `response`.
+    """
     found = _Sums()
-    found.locate(sound, profile.positions_mm, Array(profile.positions_mm), azimuth_deg)
-    return {"where": path.name, "rt60_s": None, "scenes": 1} | found.summed()
+    found.locate(recorded.T, profile.positions_mm, Array(profile.positions_mm), azimuth_deg)
+    return {"where": name, "rt60_s": None, "scenes": 1} | found.summed()
 
 
 class _Sums:
@@ -205,16 +207,24 @@ def _power(sound: Sound) -> float:
     return float(10 * np.log10(np.mean(sound**2) + 1e-30))
 
 
-def _response(path: Path, channels: int) -> Sound:
-    """(channels, frames), at 16 kHz, the first channels of a file that may have more."""
+def response(path: Path, channels: int) -> Sound:
+    """A measured response or a recording: float64 (channels, frames), at 16 kHz, the first channels of a file that may have more.
+
+    InputError: no sound file, too few channels, too short to tell anything, not finite, or silent.
+    """
     try:
         sound, rate = soundfile.read(path, dtype="float64", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         raise InputError(f"{path}: cannot be read as sound ({error}); wanted a WAV or FLAC file") from None
     if sound.shape[1] < channels:
         raise InputError(f"{path}: holds {sound.shape[1]} channels, wanted the profile's {channels} microphones")
+    if len(sound) * RATE < _SHORTEST * rate:
+        raise InputError(f"{path}: holds {len(sound)} samples, wanted {1000 * _SHORTEST // RATE} ms or more")
+    sound = sound[:, :channels]
+    if not np.isfinite(sound).all() or not sound.any(axis=0).all():
+        raise InputError(f"{path}: has a channel that is silent or not finite; wanted sound in each")
     sound = sound if rate == RATE else soxr.resample(sound, rate, RATE)
-    return np.ascontiguousarray(sound[:, :channels].T)
+    return np.ascontiguousarray(sound.T)
 
 
 def syllables(seconds: float, seed: int) -> Sound:

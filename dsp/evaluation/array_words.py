@@ -73,7 +73,8 @@ class Heard:
 
     @property
     def hours(self) -> float:
-        return sum(heard.samples for heard in next(iter(self.others.values()))) / RATE / 3600 / SPEECH_SHARE
+        spoken = sum(heard.samples - _ALONE_S * RATE for heard in next(iter(self.others.values())))
+        return spoken / RATE / 3600 / SPEECH_SHARE
 
     def conditions(self, thresholds: dict[str, float] | None = None) -> list[Condition]:
         """What was missed, and false accepts beside the words, at the model's threshold or at each thing's own."""

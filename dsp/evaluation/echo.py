@@ -15,6 +15,7 @@ from farfield.errors import InputError
 from farfield.evaluation import aecmos, speex
 from farfield.evaluation.least_squares import bound_db
 from farfield.profile import MOST_REFERENCES, RATE
+from farfield.source import SoundFile
 
 Sound = NDArray[np.float32]
 
@@ -87,12 +88,12 @@ def _file(folder: Path, name: str) -> Path | None:
 
 
 def _read(path: Path) -> Sound:
-    try:
-        sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise InputError(f"{path}: cannot be read ({error}); wanted a sound file") from None
+    SoundFile(path).close()  # which finds a file that was cut short; its samples would be rounded
+    sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
     if rate != RATE:
         raise InputError(f"{path}: got {rate} Hz, wanted {RATE}")
+    if not np.isfinite(sound).all() or not sound.any():
+        raise InputError(f"{path}: {'holds only silence' if np.isfinite(sound).all() else 'is not finite'}; wanted sound")
     return np.asarray(sound, np.float32)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from farfield.errors import InputError
 from farfield.model import Model, load_model
-from farfield.training.clips import contributors, speaker, transcripts
+from farfield.training.clips import contributors, name_of, speaker, transcripts
 
 PARTS = "parts.json"
 
@@ -36,8 +36,8 @@ def held_out(work: Path, word: str, words: Found, others: Found, noise: Found, *
         part_of = json.loads((work / PARTS).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{work / PARTS}: cannot be read ({error}); wanted the work folder of a farfield train run") from None
-    if not isinstance(part_of, dict) or not all(isinstance(part, int) for part in part_of.values()):
-        raise InputError(f"{work / PARTS}: wanted an object of person: part")
+    if not isinstance(part_of, dict) or not part_of or not all(isinstance(part, int) for part in part_of.values()):
+        raise InputError(f"{work / PARTS}: got {str(part_of)[:80]}, wanted an object of person: part")
     spoken = word.replace("_", " ").casefold().split()
     others = [(folder, path) for folder, path in others if not _may_say(spoken, folder, path)]
     found = []
@@ -50,17 +50,13 @@ def held_out(work: Path, word: str, words: Found, others: Found, noise: Found, *
     return found
 
 
-def _name(folder: Path, path: Path) -> str:
-    return f"{folder.name}/{path.relative_to(folder)}"
-
-
 def _may_say(words: Sequence[str], folder: Path, path: Path) -> bool:
-    table, name = transcripts(folder), _name(folder, path)
+    table, name = transcripts(folder), name_of(path, folder)
     return bool(table) and (name not in table or not set(words).isdisjoint(table[name].casefold().split()))
 
 
 def _part(folder: Path, path: Path, part_of: dict[str, int]) -> int:
-    person = speaker(_name(folder, path), contributors(folder))
+    person = speaker(name_of(path, folder), contributors(folder))
     if person not in part_of:
         raise InputError(f"{path}: {person!r} is in no part of the cross-validation; wanted clips that the word was trained on")
     return part_of[person]

@@ -263,11 +263,10 @@ def draw(result: Evaluation, path: Path) -> None:
 def keep_clips(result: Evaluation, work: Sequence[Part], folder: Path, pool: Executor) -> int:
     """What was missed, and what woke it, at its own threshold, as WAV files; how many.
 
-    Streams are made again where the pool runs; files are written here. OSError: the folder cannot be written.
+    Streams are made again where the pool runs; files are written here. InputError: the folder cannot be written.
     """
     import soundfile
 
-    folder.mkdir(parents=True, exist_ok=True)
     wanted: dict[int, list[tuple[str, int, int]]] = {}
     for woke in result.woke:
         name = f"woke-{woke.part:04}-{woke.at}-{Path(woke.clip).stem if woke.clip else 'noise'}"
@@ -278,7 +277,10 @@ def keep_clips(result: Evaluation, work: Sequence[Part], folder: Path, pool: Exe
     again = [part for part in work if part.number in wanted]
     for cut in pool.map(_cut, again, [wanted[part.number] for part in again]):
         for name, samples in cut:
-            soundfile.write(folder / f"{name}.wav", samples, RATE, subtype="PCM_16")
+            try:
+                soundfile.write(folder / f"{name}.wav", samples, RATE, subtype="PCM_16")
+            except (OSError, soundfile.LibsndfileError) as error:
+                raise InputError(f"{folder}: cannot be written ({error}); wanted a folder that can") from None
     return sum(map(len, wanted.values()))
 
 

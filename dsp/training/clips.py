@@ -1,6 +1,7 @@
 """Clips of sound from folders: any length, any rate, unusable ones named and skipped."""
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -40,26 +41,44 @@ def read(path: Path) -> NDArray[np.float32]:
     return samples
 
 
-def clips(folders: Iterable[Path], skipped: list[str]) -> Iterator[Clip]:
-    """Every usable clip below the folders, sorted by name; what could not be used is appended to `skipped`."""
+def name_of(path: Path, folder: Path) -> str:
+    """What a clip is called, by its folder's name and its place below it; `.` and `..` have the names of what they are."""
+    return f"{absolute(folder).name}/{path.relative_to(folder)}"
+
+
+def absolute(folder: Path) -> Path:
+    """The folder by a path that ends with its name. Links are not followed: tables lie beside the folder that was given."""
+    return Path(os.path.abspath(folder))
+
+
+def listed(folders: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
+    """Each folder and a sound file below it, sorted by name. InputError: a folder that is none."""
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; wanted one with sound clips")
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() not in SUFFIXES:
-                continue
-            try:
-                yield Clip(f"{folder.name}/{path.relative_to(folder)}", read(path))
-            except InputError as error:
-                skipped.append(str(error))
+            if path.suffix.lower() in SUFFIXES:
+                yield folder, path
+
+
+def clips(folders: Iterable[Path], skipped: list[str]) -> Iterator[Clip]:
+    """Every usable clip below the folders, sorted by name; what could not be used is appended to `skipped`."""
+    for folder, path in listed(folders):
+        try:
+            yield Clip(name_of(path, folder), read(path))
+        except InputError as error:
+            skipped.append(str(error))
 
 
 def contributors(folder: Path) -> dict[str, str]:
     """Clip -> contributor, from `contributors.json` beside the folder; empty where there is none. Keys as in Clip.name."""
-    table = folder.parent / "contributors.json"
+    table = absolute(folder).parent / "contributors.json"
     if not table.is_file():
         return {}
-    found = json.loads(table.read_text("utf-8"))
+    try:
+        found = json.loads(table.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{table}: cannot be read ({error}); wanted a JSON object of clip: contributor") from None
     if not isinstance(found, dict):
         raise InputError(f"{table}: got {type(found).__name__}, wanted an object of clip: contributor")
     return {str(clip): str(person) for clip, person in found.items()}
@@ -68,10 +87,14 @@ def contributors(folder: Path) -> dict[str, str]:
 @lru_cache(maxsize=64)
 def transcripts(folder: Path) -> dict[str, str]:
     """Clip -> what is said in it, from FOLDER.tsv beside the folder (file name, tab, text); empty where there is none."""
+    folder = absolute(folder)
     table = folder.parent / f"{folder.name}.tsv"
     if not table.is_file():
         return {}
-    lines = (line.split("\t", 1) for line in table.read_text("utf-8").splitlines())
+    try:
+        lines = [line.split("\t", 1) for line in table.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{table}: cannot be read as text ({error}); wanted lines of file name, tab, text") from None
     return {f"{folder.name}/{line[0]}": line[1] for line in lines if len(line) == 2}
 
 

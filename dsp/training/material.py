@@ -17,7 +17,7 @@ import numpy as np
 from farfield.errors import InputError
 from farfield.training import augment
 from farfield.training.augment import Sound
-from farfield.training.clips import clips, contributors, speaker, transcripts, word_span
+from farfield.training.clips import absolute, clips, contributors, speaker, transcripts, word_span
 from farfield.training.segments import Material, Said, Word
 from farfield.training.voices import Voice, speak, voices
 
@@ -178,9 +178,9 @@ def _spoken_of(name: str, folders: Sequence[Path], phrases: Sequence[Phrase], sk
     Nor is a clip that is missing from a table of transcripts: nobody knows what is said in it.
     """
     for folder in folders:
-        table = transcripts(folder)
-        if table and name.startswith(f"{folder.name}/") and name not in table:
-            skipped.append(f"{name}: has no transcript in {folder.name}.tsv, so that it may hold a wake word")
+        table, called = transcripts(folder), absolute(folder).name
+        if table and name.startswith(f"{called}/") and name not in table:
+            skipped.append(f"{name}: has no transcript in {called}.tsv, so that it may hold a wake word")
             return True
         text = table.get(name, "").casefold()
         for phrase in phrases:

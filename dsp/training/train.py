@@ -5,6 +5,7 @@ figures of all parts together choose threshold and smoothing and go into the car
 Everything can be cut short and taken up again.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,7 +21,7 @@ from farfield.errors import InputError
 from farfield.model import LOOK, Model
 from farfield.training import augment, export, measure
 from farfield.training.batches import LOOK_STEPS
-from farfield.training.clips import word_span
+from farfield.training.clips import listed, name_of, word_span
 from farfield.training.files import PER_FILE, Counts, Progress, make_segments
 from farfield.training.fit import HEADS, LOOKS, ROUND, Task, fit_all, load_network
 from farfield.training.material import PARTS, Collection, Phrase, collect
@@ -90,13 +91,13 @@ def train(recipe: Recipe, work: Path, notes: Mapping[str, Any], say: Callable[[s
 
     It keeps the measured models too, as WORD-without-PART.safetensors, and who belongs to which part, as parts.json.
     notes: the caller's part of the cards (sources, licences, command). InputError for unusable material, or a work folder
-    that belongs to another recipe.
+    that belongs to another recipe or to other clips.
     """
     _claim(work, recipe)
     material = collect(recipe.phrases, recipe.negatives, recipe.noise, recipe.tts, recipe.seed, say)
     for line in left_out(material.skipped, work / "left-out.txt"):
         say(f"left out: {line}")
-    (work / "parts.json").write_text(json.dumps(material.part_of, indent=0, sort_keys=True), "utf-8")
+    _write(work / "parts.json", json.dumps(material.part_of, indent=0, sort_keys=True))
     parts = [material.material(part) for part in range(PARTS)]
     make_segments(parts, work, recipe.segments, recipe.seed, progress)
     fit_all(work, len(recipe.phrases), [*range(PARTS), None], recipe.rounds, recipe.seed, progress)
@@ -249,10 +250,29 @@ def _measured_on(recipe: Recipe, material: Collection, number: int) -> dict[str,
 
 
 def _claim(work: Path, recipe: Recipe) -> None:
-    work.mkdir(parents=True, exist_ok=True)
+    """The work folder is this recipe's, and these clips': of others, someone would be measured by networks that know him."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{work}: cannot be made ({error.strerror}); wanted a folder to work in") from None
+    folders = [*(folder for phrase in recipe.phrases for folder in phrase.positives), *recipe.negatives, *recipe.noise]
+    files = [f"{name_of(path, folder)} {path.stat().st_size}" for folder, path in listed(folders)]
+    made_of = {
+        "near": [phrase.near for phrase in recipe.phrases],
+        "clips": hashlib.sha256("\n".join(files).encode(errors="surrogateescape")).hexdigest(),
+        "files": PER_FILE, "round": ROUND, "parts": PARTS,
+    }  # fmt: skip
     claim = work / "recipe.json"
-    near = [phrase.near for phrase in recipe.phrases]
-    described = json.dumps(recipe.described() | {"near": near, "files": PER_FILE, "round": ROUND, "parts": PARTS}, indent=1)
+    described = json.dumps(recipe.described() | made_of, indent=1)
     if claim.exists() and claim.read_text("utf-8") != described:
-        raise InputError(f"{work}: belongs to another recipe ({claim.name} differs); wanted another --work folder")
-    claim.write_text(described, "utf-8")
+        raise InputError(
+            f"{work}: belongs to another recipe or to other clips ({claim.name} differs); wanted another --work folder"
+        )
+    _write(claim, described)
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(text, "utf-8")
+    part.replace(path)

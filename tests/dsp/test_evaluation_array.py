@@ -134,8 +134,19 @@ def test_the_command(tmp_path, capsys):
         (("--rooms", 0, "--recording", "missing.wav", "--azimuth", 1), "missing.wav: cannot be read"),
         (("--speech", "nowhere"), "nowhere: holds no sound clips"),
         (("--rooms", 0, "--responses", "missing.wav"), "missing.wav: cannot be read"),
+        (("--recording", "one.wav", "--azimuth", 1), "one.wav: holds 1 samples, wanted 32 ms or more"),
+        (("--responses", "silent.wav"), "silent.wav: has a channel that is silent or not finite"),
+        (("--responses", "nan.wav"), "nan.wav: has a channel that is silent or not finite"),
+        (("--azimuth", "nan"), "wanted a finite number"),
+        (("--plot", "nowhere/p.png"), "nowhere/p.png: cannot be written"),
     ],
 )
-def test_wrong_use_is_one_line(capsys, arguments, match):
+def test_wrong_use_is_one_line(capsys, tmp_path, monkeypatch, arguments, match):
+    """Before any room is simulated."""
+    monkeypatch.chdir(tmp_path)
+    sound = np.random.default_rng(1).normal(0, 0.1, (600, 6))
+    soundfile.write("one.wav", sound[:1], RATE)
+    soundfile.write("silent.wav", sound * (np.arange(6) != 2), RATE)
+    soundfile.write("nan.wav", np.where(np.arange(600)[:, None] == 9, np.nan, sound), RATE, "FLOAT")
     status, out, err = run(capsys, *arguments)
     assert (status, out) == (2, "") and err.count("\n") == 1 and match in err

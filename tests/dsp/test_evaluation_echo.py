@@ -194,11 +194,19 @@ def test_the_command_names_what_is_wrong(tmp_path):
     (tmp_path / "empty").mkdir()
     written(tmp_path / "slow", recording)
     soundfile.write(tmp_path / "slow" / "mic.wav", recording.mic, 8_000)
+    written(tmp_path / "nan", recording)
+    soundfile.write(
+        tmp_path / "nan" / "mic.wav", np.where(np.arange(len(recording.mic)) == 9, np.nan, recording.mic), RATE, "FLOAT"
+    )
+    written(tmp_path / "silent", recording)
+    soundfile.write(tmp_path / "silent" / "ref.wav", 0 * recording.ref, RATE)
     for folder, match in (
         ("none", "no such folder"),
         ("empty", "holds no recordings"),
         ("alone", "has a microphone and no reference"),
         ("slow", "got 8000 Hz, wanted 16000"),
+        ("nan", "mic.wav: is not finite"),
+        ("silent", "ref.wav: holds only silence"),
     ):
         error = run(tmp_path / folder).exception
         assert isinstance(error, InputError)

@@ -1,6 +1,7 @@
 """`farfield eval playback`: levels and times of what is laid out, what the front end makes of it, and the command."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,3 +113,15 @@ def test_the_command_names_what_is_wrong(word, tmp_path):
         error = run("alexa", "--positives", word.parent, "--playback", playing).exception
         assert isinstance(error, InputError) and match in str(error)
     assert "NAME_OR_PATH" in run("--help").stdout
+
+
+def test_what_is_played_is_told_apart_by_its_name(word, tmp_path):
+    """Two folders of one name would be measured as one, and one that is called as the chords are as these."""
+    for names in (("a/x", "b/x"), ("music",)):
+        played = []
+        for name in names:
+            (tmp_path / name).mkdir(parents=True)
+            shutil.copy(word, tmp_path / name)
+            played += ["--playback", tmp_path / name]
+        error = run("alexa", "--positives", word.parent, *played).exception
+        assert isinstance(error, InputError) and "wanted folders of different names, none called music" in str(error)

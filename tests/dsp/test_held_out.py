@@ -63,7 +63,7 @@ def test_what_is_no_work_folder_is_one_line(work):
         groups(work, "nothing")
     with pytest.raises(InputError, match=r"--positives: got nobody of part 0"):
         held_out(work / "work", "hey", files(work, "hey")[1:3], [], [])
-    for text in ("[]", '{"a": "b"}', "no"):
+    for text in ("[]", "{}", '{"a": "b"}', "no"):
         (work / "work" / "parts.json").write_text(text)
         with pytest.raises(InputError, match=r"parts\.json: "):
             groups(work)

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from functools import cache, partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +15,14 @@ from farfield.block import Frame
 from farfield.detector import Detector
 from farfield.embedding import load_embedding
 from farfield.errors import ModelError
+from farfield.evaluation import run
 from farfield.history import FIELD, HEARD, HOP, History, heard
 from farfield.joint import EMBEDDINGS, TENSORS, WIDTH, Joint, listener_logit
 from farfield.look import Afresh, trunk
 from farfield.model import Model, load_model
 from farfield.modelfile import sigmoid_table
 from farfield.profile import RATE
+from farfield.training import measure
 from reference import scorer as reference
 from reference.planted import random_model
 
@@ -295,6 +298,27 @@ def test_any_cutting_into_frames_gives_the_same():
         assert refused == rejected
         found.append((bool(events), bool(rejected)))
     assert sum(woke for woke, _ in found) >= 3 and sum(held for _, held in found) >= 3, found
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32 - 1), signals=st.integers(1, 3))
+def test_an_evaluation_looks_where_a_detector_does(seed, signals):
+    """Random listeners with joint looks: what is scored as a whole decides as what is streamed; so does the training's count."""
+    listener = random_model(seed, smoothing_steps=3, refractory_ms=50, threshold=0.4)
+    one = replace(listener, second_look=replace(model(seed), word=listener.word, threshold=0.8))
+    random = np.random.default_rng(seed)
+    loud = np.repeat(10.0 ** random.uniform(1, 4, 40), RATE // 20)[:, None]
+    samples = (loud * random.standard_normal((len(loud), signals))).clip(-32768, 32767).astype(np.int16)
+    detector = Detector(one, signals)
+    events = [event.decision for at in range(0, len(samples), 1_600)
+              for event in detector.process(Frame(samples[at : at + 1_600], at, 0, 0, at + 1_600))]  # fmt: skip
+    told = run.scored(0, SimpleNamespace(said=(), skipped=(), spoken=()), samples, one)
+    assert told.decisions(0.8, listener.refractory_ms) == events
+    if signals == 1:
+        on = measure.Streams([], [heard(samples[:, 0].copy())], 1.0)
+        looked = measure.looked(measure.scored(one, on), one, 0.2)
+        setting = measure.Setting(measure.LOOK_WINDOW, 0.4, 0.8)
+        assert measure.woken([looked], one, setting) == len(events), "looks were taken from a lower threshold on"
 
 
 # --- as a file

@@ -1,5 +1,6 @@
 """Bad input to any command: one line that names it, status 2, nothing written."""
 
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ def bad_files(folder: Path):
         floats = sound.astype(np.float32) / 32768
         floats[777] = value
         soundfile.write(folder / f"{name}.wav", floats, 16000, "FLOAT")
+    soundfile.write(folder / "one.wav", sound[:4].reshape(1, 4), 16000)
+    (folder / "good.safetensors").write_bytes((resources.files("farfield") / "models" / "alexa.safetensors").read_bytes())
     (folder / "typo.toml").write_text('name = "x"\nchanels = 1\n[[microphone]]\nchannel = 0\nposition_mm = [0, 0, 0]\n')
     (folder / "bad.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(200))
     (folder / "bad.safetensors").write_bytes(b"\xff" * 100)
@@ -43,6 +46,29 @@ def bad_files(folder: Path):
         "threshold nan": (("detect", good, "--threshold", "nan"), ["--threshold", "nan"]),
         "scores of two": (("detect", good, good, "--scores", folder / "s.npz"), ["--scores", "2 files"]),
         "scores nowhere": (("detect", good, "--scores", folder / "no" / "s.npz"), ["s.npz", "cannot be written"]),
+        "scores over the recording": (("detect", good, "--scores", good), ["good.wav", "is an input"]),
+        "scores over the model": (
+            ("detect", good, "--model", folder / "good.safetensors", "--scores", folder / "good.safetensors"),
+            ["good.safetensors", "is an input"],
+        ),
+        "owner over the model": (
+            (
+                "owner",
+                "fit",
+                folder / "good.safetensors",
+                "--owner",
+                folder,
+                "--others",
+                folder,
+                "-o",
+                folder / "good.safetensors",
+            ),
+            ["good.safetensors", "is an input"],
+        ),
+        "calibrate one sample": (
+            ("calibrate", folder / "one.wav", "--profile", "respeaker-2mic", "-o", folder / "o.toml"),
+            ["one.wav", "0 bursts"],
+        ),
         "option": (("detect", good, "--thresold", "1"), ["--thresold"]),
         "no file": (("detect",), ["FILE"]),
         "command": (("detekt", good), ["detekt"]),
@@ -66,7 +92,8 @@ def bad_files(folder: Path):
 
 @pytest.mark.parametrize("case", [
     "missing", "truncated", "empty", "no sound", "rate", "nan", "inf", "channel", "profile", "no profile", "reference", "tflite",
-    "safetensors", "no model", "threshold", "threshold nan", "scores of two", "scores nowhere", "option", "no file", "command",
+    "safetensors", "no model", "threshold", "threshold nan", "scores of two", "scores nowhere", "scores over the recording",
+    "scores over the model", "owner over the model", "calibrate one sample", "option", "no file", "command",
     "enhance suffix", "enhance itself", "enhance nowhere", "enhance nan", "enhance echo", "enhance beam", "enhance direction",
     "enhance stage", "enhance suppress", "locate one", "show", "import", "import suffix", "train suffix", "demo room",
 ])  # fmt: skip

@@ -59,7 +59,10 @@ def test_what_cannot_be_measured_is_one_line(folders, options, told):
     assert "\n" not in str(found.exception)
 
 
-@pytest.mark.parametrize("option", ["--snr-db=loud", "--speech-share=0", "--threshold=1", "--fa-per-hour=-1", "--hours=0"])
+@pytest.mark.parametrize(
+    "option",
+    ["--snr-db=loud", "--speech-share=0", "--threshold=1", "--fa-per-hour=-1", "--hours=0", "--peak-dbfs=nan", "--hours=inf"],
+)
 def test_options_out_of_range_are_wrong_use(folders, option):
     assert isinstance(evaluated(folders, option).exception, click.UsageError)
 

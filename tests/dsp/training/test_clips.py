@@ -1,6 +1,7 @@
 """Folders of clips: what is read, what is left out, whose it is, where the word lies."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +59,23 @@ def test_whose_clip_it_is(tmp_path):
     (tmp_path / "contributors.json").write_text("[]")
     with pytest.raises(InputError, match=r"contributors\.json: got list"):
         clips.contributors(tmp_path / "alexa")
+    (tmp_path / "contributors.json").write_text("{")
+    with pytest.raises(InputError, match=r"contributors\.json: cannot be read"):
+        clips.contributors(tmp_path / "alexa")
+
+
+@pytest.mark.parametrize("here", [".", "../alexa", "sub/.."])
+def test_a_folder_has_its_name_whatever_it_is_called(tmp_path, monkeypatch, here):
+    """Its tables lie beside it, and its clips are called by it."""
+    (tmp_path / "alexa" / "sub").mkdir(parents=True)
+    (tmp_path / "contributors.json").write_text('{"alexa/7": "alexa-g1"}')
+    (tmp_path / "alexa.tsv").write_text("7.wav\tALEXA\n")
+    soundfile.write(tmp_path / "alexa" / "7.wav", 0.1 * np.ones(8_000), RATE)
+    monkeypatch.chdir(tmp_path / "alexa")
+    folder = Path(here)
+    clips.transcripts.cache_clear()
+    assert clips.contributors(folder) == {"alexa/7": "alexa-g1"} and clips.transcripts(folder) == {"alexa/7.wav": "ALEXA"}
+    assert [clip.name for clip in clips.clips([folder], [])] == ["alexa/7.wav"]
 
 
 def test_what_is_said_stands_in_a_table_beside_the_folder(tmp_path):

@@ -63,7 +63,7 @@ def test_figures_count_by_hand():
     found = replace(found, woken=2)
     card = measure.as_card(found)
     assert card["missed"]["clean"] == "1 of 2" and card["miss_rate"] == 0.3333 and card["false_accepts"] == 2
-    assert card["miss_rate_95"] == [0.0084, 0.9057] and card["false_accepts_per_hour_95"] == [0.12, 3.61]
+    assert card["miss_rate_95"] == [0.0016, 0.9601] and card["false_accepts_per_hour_95"] == [0.01, 7.47], "of 2 clips, 2/3 h"
     assert card["latency_ms"] == {"median": 85, "p95": 108}
     assert json.loads(json.dumps(card)) == card
 
@@ -155,7 +155,7 @@ def test_looks_are_those_of_the_verifier_where_the_listener_asks():
     kept = verifier.history()
     kept.take(*history.heard(sound))
     wanted = [verifier.look(kept, (step + 1) * model.stride, p[step]).second_look for step in range(len(p))]
-    asked = (p > 0.3) & ((np.arange(len(p)) % 2 == 1) | np.concatenate([[False], p[:-1] > 0.3]))
+    asked = p > 0.3
     assert 0 < asked.sum() < len(asked) and any(wanted)
     assert np.array_equal(both.words_looked[0], np.where(asked, wanted, 0.0))
     assert np.array_equal(both.others_looked[0], both.words_looked[0])
@@ -214,6 +214,5 @@ def test_held_out_clips_are_heard_in_every_condition(monkeypatch):
     assert 10 * np.log10(loudest(noisy - noise) / loudest(noise)) == pytest.approx(10, abs=0.5)
     assert np.abs(noisy).max() == pytest.approx(16_384, abs=2)
     assert np.abs(far).max() == pytest.approx(3_277, abs=2)
-    assert (
-        on.hours * 3600 * RATE * 0.2 == pytest.approx(len(sound) * 8) and len(sound) * 8 == len(kept[3]) and len(on.others) == 1
-    )
+    assert len(kept[3]) == len(sound) * 8 and len(on.others) == 1
+    assert on.hours * 3600 * RATE * 0.2 == pytest.approx(len(sound) * 7), "the noise among them is no speech"

@@ -152,6 +152,10 @@ def test_a_work_folder_belongs_to_one_recipe(tiny, folders, monkeypatch):
     for changes in others:
         with pytest.raises(InputError, match="work: belongs to another recipe"):
             train.train(recipe_for(folders, **changes), folders / "work", {}, silent, silent)
+    clip = next((folders / "word").iterdir())
+    clip.with_name(f"new-{clip.name}").write_bytes(clip.read_bytes())
+    with pytest.raises(InputError, match="work: belongs to another recipe or to other clips"):
+        train.train(recipe_for(folders), folders / "work", {}, silent, silent)
 
 
 def test_synthetic_voices_alone_make_a_model_whose_card_says_so(tiny, folders):
@@ -172,6 +176,10 @@ def test_synthetic_voices_alone_make_a_model_whose_card_says_so(tiny, folders):
         (["w", "v", "-o", "nowhere"], "nowhere: no such folder"),
         (["w", "v", "-o", ".", "--positives", "a", "--tts"], "--positives: got 1 for 2 words, wanted one each"),
         (["w", "w", "-o", ".", "--tts"], "WORD: got w, w, wanted each once"),
+        (["a b", "A_b", "-o", ".", "--tts"], "WORD: got a b, A_b, wanted each once, for each is a file"),
+        (["AC/DC", "-o", "m.safetensors", "--tts"], "WORD: got 'AC/DC', wanted what is said, in letters"),
+        (["", "-o", "m.safetensors", "--tts"], "WORD: got '', wanted what is said"),
+        (["w", "-o", "m.safetensors", "--tts", "--fa-per-hour", "nan"], "wanted a finite number"),
         (["w", "-o", "m.safetensors", "--positives", "a", "--negatives", "b", "--near", "c"], "--near: got phrases but no --tts"),
     ],
 )
