@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from farfield.cli.shared import FiniteRange
 from farfield.hil.compare import compare as changes_of
 from farfield.hil.result import load_result
 
@@ -15,11 +16,11 @@ _path = click.Path(path_type=Path)
 @click.command()
 @click.argument("before", type=_path, metavar="A")
 @click.argument("after", type=_path, metavar="B")
-@click.option("--latency-ms", type=click.FloatRange(0), default=1.0, show_default=True, metavar="MS",
+@click.option("--latency-ms", type=FiniteRange(0), default=1.0, show_default=True, metavar="MS",
               help="By how much the median algorithmic latency may grow.")  # fmt: skip
-@click.option("--system-ms", type=click.FloatRange(0), default=5.0, show_default=True, metavar="MS",
+@click.option("--system-ms", type=FiniteRange(0), default=5.0, show_default=True, metavar="MS",
               help="By how much the 99th percentile of the system latency may grow.")  # fmt: skip
-@click.option("--direction-deg", type=click.FloatRange(0), default=5.0, show_default=True, metavar="DEG",
+@click.option("--direction-deg", type=FiniteRange(0), default=5.0, show_default=True, metavar="DEG",
               help="By how much the largest error of direction may grow.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 def compare(before: Path, after: Path, latency_ms: float, system_ms: float, direction_deg: float, as_json: bool) -> int:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from farfield.cli.realtime import realtime as at_realtime
-from farfield.cli.shared import note
+from farfield.cli.shared import FiniteRange, note
 from farfield.hil.faults import KNOWN, Faults, parse
 from farfield.hil.rigs import RIGS, Rig
 from farfield.hil.rigs import rig as rig_of
@@ -28,7 +28,7 @@ _model = click.option("--model", "names", multiple=True, metavar="NAME_OR_PATH",
                            "[default: the set's]")  # fmt: skip
 _look = click.option("--second-look/--no-second-look", "second_look", default=True, show_default=True,
                      help="Whether the larger network that came with a model, where there is one, must agree.")  # fmt: skip
-_rate = click.option("--fa-per-hour", type=click.FloatRange(0), metavar="X",
+_rate = click.option("--fa-per-hour", type=FiniteRange(0), metavar="X",
                      help="How often something else may wake it where people speak a fifth of the time, by its card. "
                           "[default: the set's, else its own threshold]")  # fmt: skip
 _threshold = click.option("--threshold", type=float, metavar="P",

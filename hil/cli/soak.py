@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from farfield import InputError
+from farfield.cli.shared import FiniteRange
 from farfield.hil import soak as soaking
 from farfield.hil.cli.options import Faults, Rig, clips, priority, realtime, rig_options
 from farfield.hil.material import Material
@@ -16,12 +17,12 @@ from farfield.hil.roomset import load_set
 
 
 @click.command()
-@click.option("--hours", type=click.FloatRange(0, 10_000), required=True, metavar="H", help="How long at least.")
+@click.option("--hours", type=FiniteRange(0, 10_000), required=True, metavar="H", help="How long at least.")
 @click.option("--set", "rooms", default="demo", show_default=True, metavar="SET", help="Its first room is heard, over and over.")
 @rig_options
 @clips
 @realtime
-@click.option("--most-mb", type=click.FloatRange(0), default=5.0, show_default=True, help="That memory may grow by.")
+@click.option("--most-mb", type=FiniteRange(0), default=5.0, show_default=True, help="That memory may grow by.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a pass on stdout.")
 def soak(
     hours: float,

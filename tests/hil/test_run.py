@@ -400,9 +400,12 @@ class TestCommand:
         assert shown == {":cat: [old]"}
 
     def test_a_file_that_cannot_be_written_takes_no_other_with_it(self, farfield, marked, tmp_path, monkeypatch):
-        monkeypatch.setattr(COMMAND, "refuse_unwritable", lambda path: path.mkdir())  # it goes wrong after the run
+        def refused(found):
+            raise InputError("a.xml: cannot be written")
+
+        monkeypatch.setattr(COMMAND, "junit", refused)
         status, out, err = farfield("run", marked, "--junit", tmp_path / "a.xml", "--report", tmp_path / "a")
-        assert status == 2 and "passed" in out and "a.xml: is a folder" in err and err.count("\n") == 1
+        assert status == 2 and "passed" in out and "a.xml: cannot be written" in err and err.count("\n") == 1
         assert load_result(tmp_path / "a")["set"] == "kitchen [/night]"
 
     @pytest.mark.parametrize("option", [["--junit", "no/a.xml"], ["--junit", "."], ["--report", "set.toml/a"]])
@@ -475,6 +478,19 @@ class TestCommand:
                 except InputError as error:
                     assert f"{name}: is missing" in str(error)
                 table[name] = kept
+
+    @pytest.mark.parametrize("number", ["nan", "inf"])
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["compare", "a", "b", "--latency-ms"], ["compare", "a", "b", "--system-ms"], ["compare", "a", "b", "--direction-deg"],
+            ["soak", "--hours"], ["soak", "--hours", "0", "--most-mb"], ["run", "demo", "--fa-per-hour"],
+        ],
+    )  # fmt: skip
+    def test_a_limit_that_is_no_number_is_refused(self, farfield, arguments, number, monkeypatch):
+        monkeypatch.setattr("farfield.hil.soak.soak", lambda *_: pytest.fail("it began"))
+        status, out, err = farfield(*arguments, number)
+        assert (status, out) == (2, "") and err.count("\n") == 1 and number in err
 
     def test_a_soak_of_no_time_is_one_pass(self, farfield):
         status, out, _ = farfield("soak", "--hours", 0, "--json")
