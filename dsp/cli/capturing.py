@@ -57,10 +57,10 @@ class Service:
         return cls(store, preroll_ms, on_state, as_json)
 
     @contextmanager
-    def guarded(self, devices: Path, unix_sockets: bool = False) -> Iterator[None]:
+    def guarded(self, devices: list[Path], unix_sockets: bool = False) -> Iterator[None]:
         """The store and the indicator's helper are there, and the process may touch nothing else from now on.
 
-        devices: the folder of the device, which may have to be opened again. unix_sockets: whether that takes some.
+        devices: the folders of the devices, which may have to be opened again. unix_sockets: whether that takes some.
         """
         with ExitStack() as stack:
             store = self._keeper = self._opened_store()
@@ -76,7 +76,7 @@ class Service:
                 note("memory: what is freed cannot be overwritten here; pieces of sound may outlast stop and mute in it")
             if not memory.hide():
                 note("memory: only the ring is locked; the rest may be swapped, unless LimitMEMLOCK=infinity or CAP_IPC_LOCK")
-            there = [devices] if devices.is_dir() else []  # a sound server's devices are none of the kernel's
+            there = [folder for folder in devices if folder.is_dir()]  # a sound server's devices are none of the kernel's
             for why_not in (sandbox.landlock(self._store, there), sandbox.seccomp(unix_sockets)):
                 if why_not:
                     note(f"sandbox: {why_not}")

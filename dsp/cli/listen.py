@@ -15,7 +15,7 @@ from farfield.cli import sources
 from farfield.cli.capturing import Service, capture_options
 from farfield.cli.realtime import make_realtime
 from farfield.cli.report import Report
-from farfield.cli.shared import as_json, note, second_look
+from farfield.cli.shared import FiniteRange, as_json, note, second_look
 from farfield.model import load_model
 from farfield.profile import RATE, load_profile
 
@@ -26,7 +26,7 @@ from farfield.profile import RATE, load_profile
 @click.option("--model", "names", multiple=True, metavar="NAME_OR_PATH",
               help="A shipped model's name, a .safetensors or a microWakeWord .tflite file; repeatable. "
                    "[default: the profile's words, else alexa]")  # fmt: skip
-@click.option("--fa-per-hour", type=click.FloatRange(0), metavar="X",
+@click.option("--fa-per-hour", type=FiniteRange(0), metavar="X",
               help="How often something else may wake it where people speak a fifth of the time.")  # fmt: skip
 @click.option("--realtime/--no-realtime", default=True, show_default=True,
               help="Run before all other programs, and keep the memory in RAM, where the user may.")  # fmt: skip
@@ -65,7 +65,7 @@ def listen(
             note(f"listening without {' and without '.join(denied)}")
         opened = partial(choice.opened, layout)
         if service:
-            stack.enter_context(service.guarded(choice.devices, unix_sockets=choice.alsa is not None))
+            stack.enter_context(service.guarded(choice.devices, unix_sockets=choice.uses_alsa))
         device: AbstractContextManager[Any] = service.switched(opened) if service else opened()
         source = stack.enter_context(device)
         chain = Chain(layout, models, references=source.references)

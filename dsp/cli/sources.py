@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,17 +91,40 @@ class Choice:
         return _profile_of(self.room) if self.room else "single"
 
     @property
-    def devices(self) -> Path:
-        """The folder of the device, which may have to be opened again."""
-        if self.alsa is not None:
-            return Path("/dev/snd")
-        return Path(os.path.realpath(self.port)).parent if self.port else Path("/dev")
+    def uses_alsa(self) -> bool:
+        """Whether one of its devices is ALSA's, or a sound server's behind that."""
+        return self.alsa is not None or self._is_apart
+
+    @property
+    def devices(self) -> list[Path]:
+        """The folders of its devices, which may have to be opened again."""
+        folders = [Path("/dev/snd")] if self.uses_alsa else []
+        if self.alsa is None:
+            folders.append(Path(os.path.realpath(self.port)).parent if self.port else Path("/dev"))
+        return folders
+
+    @property
+    def _is_apart(self) -> bool:
+        """Whether the reference has a device of its own."""
+        return self.reference_alsa is not None or self.play is not None
+
+    @cached_property
+    def _played(self) -> SoundFile:
+        assert self.play is not None
+        file = SoundFile(self.play)
+        if file.channels > MOST_REFERENCES:
+            raise InputError(f"{self.play}: has {file.channels} channels, wanted 1 to {MOST_REFERENCES}")
+        return file
+
+    @cached_property
+    def _chunks(self) -> Iterator[NDArray[np.int16]]:
+        """What is still to be played: where the devices are closed and opened again, it goes on."""
+        return self._played.chunks(RATE // 10)
 
     @contextmanager
     def opened(self, layout: Profile) -> Iterator[Opened]:
-        """The source, for as long as it is listened to."""
+        """The source, for as long as it is listened to. A file that it cannot play to its end is its blocks' InputError."""
         with ExitStack() as stack:
-            is_apart = self.reference_alsa is not None or self.play is not None
             source: AlsaSource | SerialSource
             blocks: Blocks
 
@@ -109,7 +133,7 @@ class Choice:
                 return known | {"tick_clock_ppm": source.tick_track.drift_ppm} if isinstance(source, SerialSource) else known
 
             if self.alsa is not None:
-                source = stack.enter_context(AlsaSource(self.alsa, layout, loopback=not is_apart, period_ms=self.period_ms))
+                source = stack.enter_context(AlsaSource(self.alsa, layout, loopback=not self._is_apart, period_ms=self.period_ms))
                 blocks = source.blocks
             else:
                 board = stack.enter_context(_simulated(self.room, layout)) if self.room else None
@@ -117,18 +141,27 @@ class Choice:
                 ended = board.finished.is_set if board else lambda: False
 
                 def blocks(stop: Callable[[], bool]) -> Iterator[Block]:
-                    return serial.blocks(stop, ended)
+                    yield from serial.blocks(stop, ended)
+                    if board is not None and board.failed is not None:
+                        raise board.failed
 
-            if not is_apart:
+            if not self._is_apart:
                 yield Opened(
                     source.name, source.microphones, source.references, blocks,
                     counts=lambda: asdict(source.counts),
                     clocks=clocks,
                 )  # fmt: skip
                 return
-            joined = Referenced(source, stack.enter_context(self._feed(layout)), blocks=blocks)
+            failed: list[Exception] = []
+            joined = Referenced(source, stack.enter_context(self._feed(layout, failed)), blocks=blocks)
+
+            def all_blocks(stop: Callable[[], bool]) -> Iterator[Block]:
+                yield from joined.blocks(lambda: stop() or bool(failed))
+                if failed:
+                    raise failed[0]
+
             yield Opened(
-                source.name, joined.microphones, joined.references, joined.blocks,
+                source.name, joined.microphones, joined.references, all_blocks,
                 counts=lambda: asdict(source.counts) | {
                     "reference_missing_samples": joined.missing_samples, "reference_restarts": joined.restarts,
                 },
@@ -138,13 +171,11 @@ class Choice:
             )  # fmt: skip
 
     @contextmanager
-    def _feed(self, layout: Profile) -> Iterator[Feed]:
-        """The reference's own device: captured from, or played on."""
+    def _feed(self, layout: Profile, failed: list[Exception]) -> Iterator[Feed]:
+        """The reference's own device: captured from, or played on; `failed` gets why no more can be played."""
         if self.play is not None:
-            file = SoundFile(self.play)
-            if file.channels > MOST_REFERENCES:
-                raise InputError(f"{self.play}: has {file.channels} channels, wanted 1 to {MOST_REFERENCES}")
-            with Player(self.play_alsa, file.channels, period_ms=self.period_ms) as player, _playing(player, file):
+            player = Player(self.play_alsa, self._played.channels, period_ms=self.period_ms)
+            with player, _playing(player, self._chunks, failed):
                 yield player
             return
         channels = len(layout.references) or 1
@@ -154,16 +185,18 @@ class Choice:
 
 
 @contextmanager
-def _playing(player: Player, file: SoundFile) -> Iterator[None]:
-    """Hands the file to the player as fast as it takes it, and stops with it."""
+def _playing(player: Player, chunks: Iterator[NDArray[np.int16]], failed: list[Exception]) -> Iterator[None]:
+    """Hands the chunks to the player as fast as it takes them, and stops with it."""
     left = threading.Event()
 
     def play() -> None:
-        for chunk in file.chunks(RATE // 10):
-            player.play(chunk)
-            while not player.wait(0.05):
-                if left.is_set():
-                    return
+        try:
+            while not left.is_set() and (chunk := next(chunks, None)) is not None:
+                player.play(chunk)
+                while not player.wait(0.05) and not left.is_set():
+                    pass
+        except Exception as error:  # goes to whoever listens: this thread has nobody to tell
+            failed.append(error)
 
     thread = threading.Thread(target=play, name="reader of what is played", daemon=True)
     thread.start()

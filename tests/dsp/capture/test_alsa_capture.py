@@ -1,5 +1,6 @@
 """The real listener on alsa-lib, through its plug-in to a private PulseAudio server: under the sandbox, muted, and searched."""
 
+import json
 import signal
 import threading
 import time
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import soundfile
 
 from farfield import Block, load_profile
 from farfield.alsa import AlsaSource
@@ -50,6 +52,23 @@ def test_what_nobody_took_is_zeroed_when_the_device_is_closed():
     source.close()
     assert waiting[0].all(), "what was taken is its taker's"
     assert not np.any(waiting[1:]) and source._box.take(0.0) is None
+
+
+def test_a_board_may_have_its_reference_from_a_sound_server(driven, layout, tmp_path):
+    """Under the sandbox, which lets the server's socket through."""
+    try:
+        pulse._installed()
+    except InputError as error:
+        pytest.skip(str(error))
+    soundfile.write(tmp_path / "mics.flac", np.zeros(5 * 16_000, np.int16), 16_000)
+    (tmp_path / "room.toml").write_text(f'profile = "{layout(1, 0).name}"\n')
+    sink = Sink("speaker", 1)
+    asked = "--board-simulated", tmp_path, "--reference-alsa", sink.capture, "--model", "snowboy", "--preroll-ms", 500
+    with PulseServer(sink), driven(*asked) as run:
+        told = json.loads(run.until('"type": "listening"'))
+        run.send(signal.SIGTERM)
+        assert run.ended()[0] == 0
+    assert (told["microphones"], told["references"]) == (1, 1)
 
 
 def test_nothing_is_left_in_the_audio_librarys_buffers(driven):
