@@ -9,7 +9,7 @@ from farfield import kernels
 from farfield.block import Frame, Rejected, WakeEvent
 from farfield.errors import InputError
 from farfield.history import heard
-from farfield.look import Look, Verifier, best_heard
+from farfield.look import Look, Verifier
 from farfield.model import Model, check_second_look
 from farfield.owner import Owner
 from farfield.profile import RATE
@@ -40,12 +40,12 @@ class Detector:
 
     second_look: a larger network for the same word (None: the model's own, where it has one). owner: whose voice alone is let
     through. With a second look, the smoothed probability only opens a candidate, where it exceeds the model's own threshold,
-    `opens_above`: the second network looks at the last 1.5 s of the signals that do, of two at most, those of the highest
-    probability, and must exceed `threshold` on one of them. Until it does, it looks again at each step while the probability
-    stays above `opens_above`, for up to 2 s; a joint look (`farfield.joint`) at every second step of the stream, and at the one
-    after it where the word may well be. When it agrees (without one: at once), the owner's voice is asked, once, as it was when
-    it was fitted. A candidate that was looked at and did not pass is rejected, and there is no other before the probability has
-    come down: `rejected` holds those that the last call gave up.
+    `opens_above`: the second network looks at the last 1.5 s of the signals that do, and must exceed `threshold` on one of them.
+    Until it does, it looks again at each step while the probability stays above `opens_above`, for up to 2 s; a joint look
+    (`farfield.joint`) at every second step of the stream, and at the one after it where the word may well be. When it agrees
+    (without one: at once), the owner's voice is asked, once, as it was when it was fitted. A candidate that was looked at and
+    did not pass is rejected, and there is no other before the probability has come down: `rejected` holds those that the last
+    call gave up.
 
     Start of a stream: a word needs no lead-in, for the features and the network start from silence and the first decision
     can fall as soon as the smoothing window has filled; until then nothing can fire. A gap between frames starts anew.
@@ -180,7 +180,7 @@ class Detector:
         if self._verifier is None:
             return _UNASKED, int(np.argmax(p))
         steps = self._taken - len(self._of_signals[0]) + n + 1
-        seen = np.flatnonzero((p > self.opens_above) & best_heard(p[:, None])[:, 0]).tolist()
+        seen = np.flatnonzero(p > self.opens_above).tolist()
         looks = [
             (self._verifier.look(self._histories[signal], steps * self.model.stride, float(p[signal])), signal)
             for signal in seen

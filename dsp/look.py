@@ -20,7 +20,6 @@ from farfield.owner import Owner
 Embeddings = Callable[[], NDArray[np.int8]]
 LOOK_EVERY = 2  # steps of a stream, counted from its start, where nothing is near: a word looks like one for longer than a step
 _NEAR = 0.5
-MOST_SIGNALS = 2  # that are looked at at a step: those in which the listener hears the word best
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +111,6 @@ def trunk(model: Model) -> tuple[int, ...]:
     if not slots:
         raise ModelError(f"{model.word}: has no layer before the one that makes the score, wanted one to take an embedding from")
     return slots
-
-
-def best_heard(p: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which signals a look may see at each step: the MOST_SIGNALS of highest probability, the first of equal ones.
-
-    p: float64 (signals, steps), the listener's smoothed probabilities. Returns bool (signals, steps).
-    """
-    rank = np.argsort(np.argsort(-p, axis=0, kind="stable"), axis=0)
-    return np.asarray(rank < MOST_SIGNALS)
 
 
 class Verifier:

@@ -20,7 +20,7 @@ from farfield.evaluation import curve
 from farfield.evaluation.curve import LATEST_S, Point, Scored
 from farfield.evaluation.streams import Part, Said, Stream, stream
 from farfield.history import heard
-from farfield.look import Verifier, best_heard
+from farfield.look import Verifier
 from farfield.model import Model
 from farfield.profile import RATE
 
@@ -76,8 +76,7 @@ def scored(number: int, made: Stream, samples: NDArray[np.int16], model: Model) 
     if model.second_look:
         # What no head could bring over the lowest threshold of the curve may as well be 0.
         verifier = Verifier(model, model.second_look, threshold=min(curve.FLOOR, model.deciding_threshold))
-        seen = np.where(best_heard(np.array(each)), each, 0.0)
-        found = [verifier.looks(heard(signal), own, model.threshold) for signal, own in zip(signals, seen, strict=True)]
+        found = [verifier.looks(heard(signal), own, model.threshold) for signal, own in zip(signals, each, strict=True)]
         looked = np.max(found, axis=0)[kept]
     index = detector.steps.index[kept]
     return Scored(number, index, p[kept], made.said, made.skipped, len(samples), made.spoken, looked, model.threshold)

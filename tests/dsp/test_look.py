@@ -159,16 +159,6 @@ def test_only_the_signals_that_exceed_the_threshold_are_looked_at():
     assert event.second_look == 255 / 256 and rejected == [], "one that agrees is enough"
 
 
-def test_of_many_signals_the_two_that_the_listener_hears_best_are_looked_at():
-    """The first of equal ones, and the best of what is found there: not what a third would have found."""
-    model = Planted([200], [250], [150], [200], stride=1)
-    samples = np.stack([busy(model.samples(), seed) for seed in range(4)], axis=1)
-    features = [kernels.Features().process(np.ascontiguousarray(samples[:, n])).tobytes() for n in range(4)]
-    look = PlantedLook(lambda seen: YES if seen.tobytes() in features[2:] else NO)
-    detector = Detector(model, 4, second_look=look)
-    assert hear(detector, samples) == ([], []) and [seen.tobytes() for seen in look.seen] == features[:2]
-
-
 @given(seed=st.integers(0, 2**32 - 1), signals=st.integers(1, 4))
 def test_an_evaluation_looks_where_a_detector_does(seed, signals):
     """Random networks on several signals: what is scored as a whole decides as what is streamed."""
