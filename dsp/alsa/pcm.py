@@ -101,10 +101,7 @@ class Pcm:
             raise
 
     def _refuse(self, got: dict[str, Any], rate: int, channels: int, period: int, periods: int) -> None:
-        asked: dict[str, object] = {"rate": rate, "channels": channels, "format_name": "S16_LE", "period_size": period}
-        wrong = [
-            f"{field.removesuffix('_name')} {got[field]} for {wanted}" for field, wanted in asked.items() if got[field] != wanted
-        ]
+        wrong = changed(got, rate=rate, channels=channels, format_name="S16_LE", period_size=period)
         if got["buffer_size"] < period * periods:
             wrong.append(f"buffer {got['buffer_size']} for {period * periods}")
         if wrong:
@@ -159,6 +156,11 @@ class Pcm:
     def close(self) -> None:
         with suppress(self._alsa.ALSAAudioError):  # it may be gone already
             self._pcm.close()
+
+
+def changed(got: dict[str, Any], **asked: object) -> list[str]:
+    """What a PCM has otherwise than asked, each in words. got: what its `info()` gives, under the same names."""
+    return [f"{field.removesuffix('_name')} {got[field]} for {wanted}" for field, wanted in asked.items() if got[field] != wanted]
 
 
 def library() -> ModuleType:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from farfield.cli.shared import as_json, need, note, store_option
+from farfield.cli.shared import as_json, need, note, store_option, whole_file
 from farfield.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,9 +73,10 @@ def checkpoint(folder: Path, output: Path | None) -> None:
         print(signed, end="")
         return
     try:
-        output.write_text(signed, "utf-8")
+        with whole_file(output) as written:
+            written.write_text(signed, "utf-8")
     except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror}); wanted a file in a folder that is there") from None
+        raise InputError(f"{output}: cannot be written ({error.strerror}); wanted a folder with room") from None
     note(f"{output}: written")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from farfield.cli.shared import as_json, new_file, note, open_store, store_option, write_receipt
+from farfield.errors import InputError
 
 _purposes = click.argument("purposes", nargs=-1, required=True, metavar="PURPOSE...")
 _receipt = click.option("--receipt", type=click.Path(path_type=Path), metavar="FILE", help="Write the signed receipt here too.")
@@ -44,9 +45,11 @@ def show(folder: Path, record: bool, as_json: bool) -> None:
 @_purposes
 @store_option
 @click.option("--policy", type=click.Path(path_type=Path), metavar="FILE", help="What is agreed to. [default: as shipped]")
-@click.option("--policy-version", metavar="V", help="Its version; needed with --policy.")
+@click.option("--policy-version", metavar="V", help="Its version; needed with --policy, and only with it.")
 def give(purposes: tuple[str, ...], folder: Path, policy: Path | None, policy_version: str | None) -> None:
     """Consent to purposes. What is agreed to is shown, and kept in the record by version and hash."""
+    if policy is None and policy_version is not None:
+        raise InputError(f"--policy-version: got {policy_version} without --policy, wanted both or neither")
     opened = open_store(folder)
     from farfield.store import Policy
     from farfield.store.consent import SHIPPED_VERSION, check, policy_text

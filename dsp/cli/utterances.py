@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from farfield.alsa.pcm import changed
 from farfield.cli.shared import (
     as_json,
     key_option,
@@ -83,6 +84,8 @@ def play(identity: str, folder: Path, key: Path, passphrase_file: Path | None, d
     samples, _ = store.read(identity, private_key(key, passphrase_file), "play")
     try:
         with_sound = alsa.PCM(device=device, channels=1, rate=RATE, format=alsa.PCM_FORMAT_S16_LE, periodsize=RATE // 50)
+        if wrong := changed(with_sound.info(), rate=RATE, channels=1, format_name="S16_LE"):
+            raise InputError(f"--device: {device}: got {', '.join(wrong)}; wanted one that converts: plug:{device}")
         for at in range(0, len(samples), RATE // 50):
             period = np.zeros(RATE // 50, np.int16)
             period[: len(samples[at : at + RATE // 50])] = samples[at : at + RATE // 50]
@@ -203,5 +206,8 @@ def _span(option: str, text: str) -> tuple[datetime, datetime]:
             first = datetime.strptime(text.removesuffix("Z").replace(" ", "T"), form).replace(tzinfo=UTC)
         except ValueError:
             continue
-        return first, first + length
+        try:
+            return first, first + length
+        except OverflowError:  # there is no later time
+            return first, datetime.max.replace(tzinfo=UTC)
     raise InputError(f"{option}: got {text!r}, wanted a UTC time such as 2026-11-25, 2026-11-25T10 or 2026-11-25T10:31:07")

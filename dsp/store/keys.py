@@ -32,6 +32,8 @@ def make_pair(path: Path, passphrase: str | None) -> Path:
 
     Neither may exist (InputError): a key that is overwritten is whatever it sealed, lost.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; wanted a new file's name")
     private, public = X25519PrivateKey.generate(), path.with_suffix(".pub")
     if public == path:
         raise InputError(f"{path}: is a public key's name; wanted another suffix, .key say")

@@ -68,8 +68,9 @@ class Opened:
                 if not (folder / "device.pub").exists():
                     write_new(folder / "device.pub", pem(device.public), mode=0o644)
             records.make(Log(device.signing))
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be set up ({error.strerror}); wanted a folder that can be written to") from None
+        except (OSError, sqlite3.Error) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise InputError(f"{folder}: cannot be set up ({reason}); wanted a folder that can be written to") from None
         store = cls(folder, clock=clock, uptime=uptime)
         with store.change() as change:
             store._set(change, wanted)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import sqlite3
 import stat
 import sys
 from datetime import timedelta
@@ -16,6 +17,7 @@ import soundfile
 from farfield.store import Settings, Store, keys, merkle, read_package, read_receipt
 from farfield.store.log import read_checkpoint
 from farfield.store.opened import utc_now
+from farfield.store.records import Records
 from reference.command import said_by
 from reference.keeping import OWNER, POLICY, REVIEWERS, Clock, files, keep, marked, traces
 
@@ -69,6 +71,8 @@ def test_from_two_keys_to_a_store_that_keeps_nothing_yet(run, refused, tmp_path)
     assert run("store", "key", "-o", tmp_path / "reviewers.key", "--no-passphrase")[0] == 0
     refused("no terminal to ask on", "store", "key", "-o", tmp_path / "third.key")
     refused("is there already", "store", "key", "-o", owner, "--no-passphrase")
+    for is_folder in (".", "/", tmp_path):
+        refused("is a folder; wanted a new file's name", "store", "key", "-o", is_folder, "--no-passphrase")
     refused("--owner: got none", "store", "setup", folder)
     assert not folder.exists()
     refused("no X25519 public key", "store", "setup", folder, "--owner", owner)
@@ -156,6 +160,7 @@ CHOICES = {
     "a second": (lambda home: ["--at", f"{day(home, 1)} 10:30:15Z"], [1]),
     "since": (lambda home: ["--since", day(home, 1)], [1, 2]),
     "until": (lambda home: ["--until", day(home, 1)], [0, 1]),
+    "until the last day": (lambda home: ["--until", "9999-12-31"], [0, 1, 2]),
     "a range": (lambda home: ["--since", day(home, 1), "--until", f"{day(home, 1)}T10"], [1]),
     "all": (lambda home: ["--all"], [0, 1, 2]),
     "an id cut short": (lambda home: [home.kept[1][:12]], [1]),
@@ -211,14 +216,17 @@ class Player:
     class ALSAAudioError(Exception):
         pass
 
-    def __init__(self, fails=""):
-        self.fails, self.played, self.asked = fails, b"", {}
+    def __init__(self, fails="", **changes):
+        self.fails, self.changes, self.played, self.asked = fails, changes, b"", {}
 
     def PCM(self, **asked):
         if self.fails:
             raise self.ALSAAudioError(self.fails)
         self.asked = asked
         return self
+
+    def info(self):
+        return {"rate": self.asked["rate"], "channels": self.asked["channels"], "format_name": "S16_LE"} | self.changes
 
     def write(self, data):
         self.played += data
@@ -239,6 +247,11 @@ def test_play_plays_all_of_it_and_tells_the_log(run, refused, home, monkeypatch)
         "hw:7", 16_000, 1, True)  # fmt: skip
     told = [json.loads(line) for line in run("audit", "show", "--json")[1]]
     assert [(entry["what"], entry["utterance"]) for entry in told if entry["what"] == "play"] == [("play", home.kept[1])]
+    other = Player(rate=48_000, channels=2)
+    monkeypatch.setitem(sys.modules, "alsaaudio", other)
+    refused("hw:7: got rate 48000 for 16000, channels 2 for 1; wanted one that converts: plug:hw:7", "utterances", "play",
+            home.kept[1], "--key", home.owner, "--device", "hw:7")  # fmt: skip
+    assert other.played == b""
     monkeypatch.setitem(sys.modules, "alsaaudio", Player("No such device"))
     refused("hw:7 cannot be played on (No such device)", "utterances", "play", home.kept[1], "--key", home.owner, "--device",
             "hw:7")  # fmt: skip
@@ -296,6 +309,7 @@ def test_consent_is_given_under_a_text_that_is_shown_and_withdrawn_with_a_receip
     policy.write_text("All is kept.")
     refused_status, _, err = run("consent", "give", "train", "--policy", policy)
     assert refused_status == 2 and "no version" in err[-1]
+    refused("got 99 without --policy", "consent", "give", "train", "--policy-version", "99")
     refused("cannot be read", "consent", "give", "train", "--policy", home.path / "none")
     assert run("consent", "give", "train", "--policy", policy, "--policy-version", "2")[0] == 0
     shown = [json.loads(line) for line in run("consent", "show", "--json")[1]]
@@ -333,6 +347,29 @@ def test_audit_shows_verifies_and_proves(run, refused, home):
     (home.path / "else").write_text("farfield/audit\n1\n")
     status, out, _ = run("audit", "verify", "--checkpoint", home.path / "else", "--json")
     assert status == 1 and "saved checkpoint 1" in json.loads(out[0])["wrong"][0]
+
+
+def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(run, refused, home, monkeypatch):
+    saved = home.path / "checkpoint"
+    assert run("audit", "checkpoint", "-o", saved)[0] == 0
+    before = saved.read_text()
+
+    def full(path, *_):
+        path.open("w").close()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    refused("checkpoint: cannot be written (No space left on device)", "audit", "checkpoint", "-o", saved)
+    assert saved.read_text() == before and [path.name for path in home.path.glob("*checkpoint*")] == ["checkpoint"]
+
+
+def test_a_store_for_which_there_is_no_room_is_one_line(refused, home, monkeypatch):
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Records, "_connect", full)
+    refused("new: cannot be set up (database or disk is full)", "store", "setup", home.path / "new", "--owner",
+            home.path / "owner.pub")  # fmt: skip
 
 
 def test_verify_leaves_with_status_1_where_sound_was_changed(run, home):
