@@ -3,7 +3,7 @@
 Once a second the sound as it was captured is cut into frames, and the louder half and the quietest quarter of them are looked at.
 A channel is held against all others, so that what they share (speech, music, wind, silence) accuses nobody:
 
-    dead      what the others hear in common is not in it, and it is quieter; or it stands still while the others do not
+    dead      what the others hear in common is not in it, and it is quieter; or it stands still while another one hears
     clipped   flat tops, where the others have none and are not near full scale themselves
     noisy     in the quietest quarter it is louder than the others, and not in common with them
     gain      in common with the others, and 4.5 dB or more off in both parts: a near talker is off in the louder half alone
@@ -12,7 +12,8 @@ A channel is held against all others, so that what they share (speech, music, wi
 In common: magnitude-squared coherence from 250 to 1,500 Hz, over what a diffuse field between these positions would have. Each
 second speaks for a fault, against it, or says nothing; three more for than against make a fault, and as many clear it.
 What cannot be told: two channels exchanged whose positions are mirrored by that in the rest (two microphones; the opposite ones
-of a square), which of two microphones is right about the gain, and anything but dead and clipped while the device plays.
+of a square), which of two microphones is right about the gain, that half of the microphones or more have noise of their own (all
+but one: that one is accused), and anything but dead and clipped while the device plays.
 """
 
 from collections import defaultdict
@@ -31,6 +32,7 @@ LEFT_OUT = ("dead", "clipped", "noisy", "swapped")
 KINDS = (*LEFT_OUT, "gain")
 _PROVEN, _MOST = 3, 5  # seconds' balance that makes a fault, and beyond which none are counted
 _ALIKE, _UNLIKE = 0.6, 0.3  # coherence over a diffuse field's: heard in common, and not
+_HEARS = 64  # steps of int16, from the lowest sample to the highest, that are more than a converter's own
 _STEADY_DB = 3.0  # up and down of noise alone: 1 dB
 _OVERDRIVEN = 0.1  # share of samples in flat tops that no talker near one microphone makes there alone
 _NOTHING_DB = -110.0  # rounding to 16 bits leaves more: digital silence
@@ -190,7 +192,7 @@ class Health:
     def _dead(self, second: Second, microphone: int, others: NDArray[np.bool_]) -> int:
         if not others.any():
             return _SILENT
-        if second.swing[microphone] <= 1 and _middle(second.swing, others) > 16:
+        if second.swing[microphone] <= 1 and second.swing[others].max() > _HEARS:  # most of them may be dead
             return _FOR
         own, rest = self._alike(second, LOUD, microphone, others)
         off_db = second.level_db[LOUD, microphone] - _middle(second.level_db[LOUD], others)
@@ -215,9 +217,12 @@ class Health:
         own, rest = self._alike(second, QUIET, microphone, others)
         off_db = second.hiss_db[microphone] - _middle(second.hiss_db, others)
         if off_db > 8:
+            loud_own, loud_rest = self._alike(second, LOUD, microphone, others)
             # of two that share nothing now, the quieter one may be dead, unless it hears what is louder
-            heard = others.sum() > 1 or self._alike(second, LOUD, microphone, others)[0] >= _UNLIKE
-            unlike = own < max(_UNLIKE, rest / 2) and heard
+            heard = others.sum() > 1 or loud_own >= _UNLIKE
+            # where the others share nothing even then, most of them have failed: whoever hears as one of them does is well
+            well = loud_rest < _ALIKE and (second.coherence[LOUD] / self._expected)[microphone, others].max() >= _ALIKE
+            unlike = own < max(_UNLIKE, rest / 2) and heard and not well
             return _FOR if unlike else _SILENT
         return _AGAINST if off_db < 5 else _SILENT
 

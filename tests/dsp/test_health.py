@@ -103,6 +103,25 @@ def test_two_faults_at_once():
     assert [(one.microphone, one.kind) for one in health.faults] == [(1, "dead"), (4, "clipped")]
 
 
+@pytest.mark.parametrize(("board", "failed"), [("6mic", (0, 1, 2, 3)), ("4mic", (1, 2, 3)), ("6mic", (0, 1, 2, 3, 4))])
+def test_where_most_are_dead_those_that_hear_are_not_accused(board, failed):
+    profile = BOARDS[board]
+    x = fields.talkers(profile.positions_mm, 8, 3)
+    x[:, list(failed)] = 0
+    health, named = judged(profile, x)
+    assert named == {(one, "dead") for one in failed}
+    assert health.used.tolist() == [one not in failed for one in range(len(profile.microphones))]
+
+
+def test_where_most_hiss_those_that_hear_are_not_accused():
+    """Two of six: that four have failed is not found, but what is heard is not thrown away for it."""
+    profile = BOARDS["6mic"]
+    x = fields.talkers(profile.positions_mm, 12, 3)
+    x[:, :4] = fields.own_noise((len(x), 4), 6e-5, seed=5)
+    health, named = judged(profile, x)
+    assert named == set() and health.used.all()
+
+
 def test_who_is_well_again_is_taken_back():
     profile = BOARDS["4mic"]
     x = fields.talkers(profile.positions_mm, 20, 4)
