@@ -29,6 +29,7 @@ _BAND_HZ = 300.0, 7000.0
 _ROUNDS = 60
 _WORST_FIT_US, _WORST_ERROR_US, _WORST_GAIN_DB = 25.0, 12.0, 1.0
 _MEASURED_US = 1.0  # no burst is measured better
+_FARTHEST_DB = 30.0  # from the middle of the array: what a profile takes
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Calibration:
 def calibrate(sound: NDArray[np.floating], positions_mm: Floats) -> Calibration:
     """What a recording, float (frames, microphones) at 16 kHz, says of its channels.
 
-    InputError: too few bursts, or all from about one direction, or they do not fit the positions.
+    InputError: too few bursts, or all from about one direction, or they do not fit the positions; a channel farther off than a
+    profile takes.
     """
     frames = _bursts(np.asarray(sound, np.float64))
     if len(frames) < _FEWEST:
@@ -72,6 +74,10 @@ def calibrate(sound: NDArray[np.floating], positions_mm: Floats) -> Calibration:
         raise InputError(f"the channels' levels differ from burst to burst (gains to {gain_error_db:.1f} dB, "
                          f"wanted {_WORST_GAIN_DB:.1f}); wanted bursts from 1 m or more away")  # fmt: skip
     gains_db = np.median(levels_db, axis=0)
+    worst = int(np.argmax(np.abs(gains_db)))
+    if abs(gains_db[worst]) > _FARTHEST_DB:
+        raise InputError(f"microphone {worst} is {gains_db[worst]:+.0f} dB off the middle of the array, wanted within "
+                         f"{_FARTHEST_DB:.0f}; it is hardly connected")  # fmt: skip
     return Calibration(
         gains_db, delays_s * 1e6, gain_error_db, error_s * 1e6, fit_s * 1e6, int(kept.sum()), np.degrees(azimuths) % 360
     )
@@ -79,6 +85,8 @@ def calibrate(sound: NDArray[np.floating], positions_mm: Floats) -> Calibration:
 
 def _bursts(sound: Floats) -> list[Floats]:
     """Frames that begin shortly before the sound rises, of the loudest bursts where there are too many."""
+    if len(sound) < _FRAME:
+        return []
     steps = sound[: len(sound) // _STEP * _STEP].reshape(-1, _STEP, sound.shape[1])
     level_db = np.median(10 * np.log10(np.mean(steps**2, axis=1) + 1e-12), axis=1)
     floor_db = np.percentile(level_db, 10)

@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from farfield.calibration import calibrate as measure
-from farfield.cli.shared import as_json, whole_file
+from farfield.cli.shared import as_json, no_input, whole_file
 from farfield.errors import InputError
 from farfield.profile import as_toml, load_profile
 from farfield.source import FileSource
@@ -30,6 +30,7 @@ def calibrate(recording: Path, profile: str, output: Path, as_json: bool) -> Non
         raise InputError(f"--profile: {layout.name!r} has one microphone; wanted one with several")
     if output.suffix.lower() != ".toml":
         raise InputError(f"{output}: got the suffix {output.suffix!r}, wanted .toml")
+    no_input(output, recording)
     source = FileSource(recording, layout)
     count = len(layout.microphones)
     sound = np.concatenate([block.samples[:, :count] for block in source.blocks()]) / 32_768

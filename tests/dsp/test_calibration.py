@@ -123,6 +123,18 @@ def test_the_command_refuses_in_one_line_and_writes_nothing(tmp_path, capsys):
         assert status == 2 and err.count("\n") == 1
 
 
+def test_the_command_refuses_a_microphone_that_is_hardly_connected(tmp_path, capsys):
+    """Farther off than a profile takes; as far as one takes is written, and loads."""
+    for gain_db, wanted in ((-34, 2), (-29, 0)):
+        soundfile.write(
+            tmp_path / "claps.wav", miscalibrated(claps(SQUARE, AROUND), (0, 0, gain_db, 0), np.zeros(4)), RATE, "FLOAT"
+        )
+        status, _, err = calibrated(capsys, tmp_path / "claps.wav", "respeaker-4mic", tmp_path / "mine.toml")
+        assert status == wanted and (tmp_path / "mine.toml").exists() == (wanted == 0)
+        assert not wanted or (err.count("\n") == 1 and "microphone 2 is -34 dB off" in err)
+    assert load_profile(tmp_path / "mine.toml").gains_db[2] == pytest.approx(-29, abs=0.3)
+
+
 @given(
     gains=st.lists(st.floats(-30, 30), min_size=4, max_size=4),
     delays=st.lists(st.floats(-5000, 5000), min_size=4, max_size=4),
