@@ -44,7 +44,7 @@ class Chain:
             for model, asked in zip(models, _owners(owner, models), strict=True)
         ]
         listens = profile.ignore_own_words and self.frontend.references > 0
-        self._players = [PlayedWords(model) if listens else None for model in models]
+        self._players = [PlayedWords(model, self.frontend.delay_samples) if listens else None for model in models]
         self.played: list[WakeEvent] = []
         self.bridge = Bridge() if bridges else None
         self.frame: Frame | None = None
@@ -94,9 +94,10 @@ class Chain:
     def _located(self, event: WakeEvent) -> WakeEvent:
         # Only what had been heard at the decision counts, whatever more the block held; a tenth of a second holds a map.
         heard = min(event.end, event.decision)
-        found = self.frontend.direction(min(event.start, heard - RATE // 10), heard)
+        start = min(event.start, heard - RATE // 10)
         # The stages had to hear that much more before the detector could have its last sample.
         event = replace(event, decision=event.decision + self.frontend.delay_samples)
+        found = self.frontend.direction(start, heard, captured=event.decision)
         if found is None:
             return event
         return replace(

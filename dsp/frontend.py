@@ -209,8 +209,9 @@ class Frontend:
         """An adaptive beam of the microphones in use, which knows their gains and delays."""
         towards = [self._hearing.steering_vector(azimuth) for azimuth in self.array.spread(_ADAPTIVE_DIRECTIONS)]
         late = np.exp(-2j * np.pi * self.array.frequencies_hz[:, None] * self.profile.delays_us / 1e6)
-        gain = np.clip(10 ** ((gains_db + self.profile.gains_db) / 20), 0.5, 2.0)
-        steering = np.stack(towards) * (gain * late)[:, used] * (1 - 1e-6)  # rounding may not carry it over 2
+        # an adaptive beam takes magnitudes from 0.5 to 2, and rounding may not carry them over that
+        gain = np.clip(10 ** ((gains_db + self.profile.gains_db) / 20), 0.5 * (1 + 4e-6), 2 * (1 - 4e-6))
+        steering = np.stack(towards) * (gain * late)[:, used]
         coherence = np.ascontiguousarray(self._hearing.diffuse_coherence())
         self._columns = used.copy()
         return kernels.MVDR(steering.astype(np.complex64), coherence)
@@ -232,10 +233,9 @@ class Frontend:
 
         The stages' delays stay filled, less than 80 ms in all, and so does what the loudspeaker played.
         """
-        if self._aligner is not None:
-            self._aligner.forget()
-        if self.health is not None:
-            self.health.forget()
+        for stage in (self._aligner, self._dereverberator, self._dryer, self.health):
+            if stage is not None:
+                stage.forget()
 
     def process(self, block: Block) -> Frame:
         """The frame that `block` completes: as long as the block, less what the stages hold back at a stream's start.
@@ -316,20 +316,22 @@ class Frontend:
         self._maps.extend(zip(ends, maps, strict=True))
         return maps, ends
 
-    def direction(self, start: int, end: int) -> Direction | None:
+    def direction(self, start: int, end: int, *, captured: int | None = None) -> Direction | None:
         """Where the sound between two capture indices came from; None for one microphone, or where nothing was heard.
 
         The maps that end within the stretch, widened to one map, are summed; only the last 4 s are remembered. What had been
         there through most of the 2 s before, music or what is left of an echo, is taken off: that is not what has come.
+        captured: how far the stream had come, within the last block; the 4 s before that count then, however long the block is.
         """
         if self._finder is None:
             return None
         update = self._finder.update_samples
-        summed = [map_ for at, map_ in self._maps if start < at <= max(end, start + update)]
+        maps = [(at, map_) for at, map_ in self._maps if captured is None or at >= captured - _LONGEST_SPAN_S * RATE]
+        summed = [map_ for at, map_ in maps if start < at <= max(end, start + update)]
         if not summed:
             return None
         total = np.stack(summed).sum(axis=0, dtype=np.float64)
-        before = [map_ for at, map_ in self._maps if start - _BEFORE_S * RATE < at <= start]
+        before = [map_ for at, map_ in maps if start - _BEFORE_S * RATE < at <= start]
         if len(before) * update >= _LEAST_BEFORE_S * RATE:
             # Three quarters of the time: speech, which has pauses, is not taken off, though the same talker went on before.
             stayed = np.quantile(np.stack(before), 0.25, axis=0)

@@ -21,10 +21,12 @@ class PlayedWords:
 
     model: the wake word; its first network alone listens, from the threshold that opens a candidate on, or 0.05 or 0.2 where that
     lies below or above: silence is no word, and a word that is played is clean. With a joint look it is 0.5. A word that is said
-    within 1.3 s after the device has played it is taken for the device's.
+    within 1.3 s after the device has played it is taken for the device's. ahead_samples: of the references, after a decision,
+    that are sure to have been heard by then, whatever the blocks are; what comes later does not count.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, ahead_samples: int = _EARLIEST) -> None:
+        self._early = min(_EARLIEST, ahead_samples)
         joint = model.second_look is not None and model.second_look.joint is not None
         self._threshold = _ASKS_EARLY if joint else min(max(model.threshold, _LEAST), _MOST)
         self._detector = Detector(replace(model, second_look=None) if model.second_look else model)
@@ -47,5 +49,5 @@ class PlayedWords:
 
     def hold(self, epoch: int, decision: int) -> bool:
         """Whether what was decided on at a capture index may be what was played."""
-        low, high = decision - _LATEST, decision + _EARLIEST
+        low, high = decision - _LATEST, decision + self._early
         return any(of == epoch and low <= index <= high for of, index in self._found)

@@ -14,6 +14,7 @@ from farfield.frontend import Frontend, taps
 from farfield.hil.room import demo_room, load_room
 from farfield.quietest import Quietest
 from farfield.source import FileSource
+from reference import fields
 from reference.beam import plane_wave
 from reference.measure import in_chunks
 
@@ -122,6 +123,20 @@ def test_the_event_says_which_candidate_decided():
     silence = np.zeros_like(beam)
     assert alone == [None] * len(alone)
     assert decided(np.stack([silence, silence, beam, silence], axis=1)) == [2] * len(alone)
+
+
+@pytest.mark.parametrize("gain_db", [-10.0, 10.0])
+def test_a_microphone_whose_gain_is_far_off_is_taken_by_the_adaptive_beams(gain_db):
+    """As the profile says it, and as it is found while listening."""
+    board = replace(load_profile("respeaker-4mic"), adaptive=True, dry_beam=True)
+    frontend = Frontend(replace(board, gains=(gain_db, 0.0, 0.0, 0.0)), 0)
+    assert beams(frontend, noise(RATE, 4))[:, frontend.candidates.index("dry")].any()
+    x = fields.talkers(board.positions_mm, 5, 3)
+    x[:, 0] *= 10 ** (gain_db / 20)
+    frontend = Frontend(board, 0)
+    got = beams(frontend, fields.int16(x))[4 * RATE :].astype(float)
+    assert [(fault.microphone, fault.kind) for fault in frontend.faults] == [(0, "gain")]
+    assert np.std(got, axis=0).min() > 20
 
 
 def test_the_adaptive_candidate_hears_a_word_s_talker_over_noise():

@@ -93,6 +93,15 @@ def test_any_cutting_into_blocks_gives_the_same_events(layout, cuts, seed, end_l
     assert feed(chain_of(name, references, [model]), samples, cuts) == wanted
 
 
+def test_a_long_word_s_direction_is_the_same_for_any_cutting():
+    """A word that began 2.5 s before its decision is held against what was there 2 s before, as far as that is remembered."""
+    samples = talk(7, 4)
+    model = replace(lively("respeaker-4mic", 0, samples), word_ms=2_500)
+    wanted = feed(chain_of("respeaker-4mic", 0, [model]), samples)
+    assert feed(chain_of("respeaker-4mic", 0, [model]), samples, (len(samples),)) == wanted
+    assert sum(event.decision > 5 * RATE for event in wanted) > 1
+
+
 def test_the_decision_includes_the_stages_delay():
     """A score planted at a step: what the detector had consumed there, and what the stages hold back on top of it."""
     for name, references, channels in LAYOUTS:

@@ -64,6 +64,16 @@ def test_a_talker_is_heard_well_after_the_device_has_said_the_word(word):
     assert woke[0].start > 3 * RATE > own[0].end
 
 
+@pytest.mark.parametrize("behind_samples", [1_400, 1_800])
+def test_a_reference_far_behind_its_echo_counts_alike_for_any_cutting(word, behind_samples):
+    """What it holds after a decision has been heard by then where the block is long, and has not where it is short."""
+    captured = streams(word, [RATE], [])
+    captured[RATE + behind_samples : RATE + behind_samples + len(word), 1] = word
+    profile = replace(PROFILE, patient_echo=False)
+    wanted = events(captured, (160,), profile)
+    assert events(captured, (len(captured),), profile) == wanted and sum(map(len, wanted)) == 1
+
+
 def test_another_epoch_has_nothing_to_do_with_it(word):
     chain = Chain(PROFILE, [load_model("alexa")], references=1)
     chain.process(Block(streams(word, [], [2 * RATE])[: 3 * RATE], 0))

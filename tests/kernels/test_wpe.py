@@ -136,6 +136,25 @@ def test_reset_is_the_state_after_construction(kernels):
     assert used.process(x).tobytes() == kernels.WPE(3).process(x).tobytes()
 
 
+def test_the_frames_before_the_newest_are_forgotten(kernels):
+    """Against float64; what leaves with the hop that is under way stays as it was, and so does what was learnt."""
+    dry = 0.05 * syllables(6, 1)
+    x = reverberant(dry, 2)
+    hop, more = 200, 77
+    at, late, soon = 256 * hop + more, slice(256 * hop, None), slice(256 * (hop + 1), 256 * (hop + 9))
+    wpe = kernels.WPE(2)
+    wanted = wpe.process(x)
+    wpe.reset()
+    before = wpe.process(x[:at])
+    wpe.forget()
+    got = np.concatenate([before, wpe.process(x[at:])])
+    assert snr_db(got[soon], reference.WPE(2).process(x, forgets=(hop,))[soon]) >= LEAST_SNR_DB
+    assert got[: soon.start].tobytes() == wanted[: soon.start].tobytes()
+    assert snr_db(got[soon], wanted[soon]) < 40, "planted: nothing forgotten"
+    learnt_db, new_db = (si_sdr_db(made[:, 0], dry[late]) for made in (wanted[late], kernels.WPE(2).process(x[late])))
+    assert si_sdr_db(got[late, 0], dry[late]) > learnt_db - 0.1 > new_db + 0.5
+
+
 POISON = np.array([np.nan, np.inf, -np.inf, 3.4e38, -3.4e38, 8.5, 1e-45, -1e-45, 1e-38, -0.0], np.float32)
 
 

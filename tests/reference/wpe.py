@@ -54,11 +54,16 @@ class WPE:
         self.hops += 1
         return y, np.einsum("kim,ki->km", self.G.conj(), self.before(2))
 
-    def process(self, x):
-        """What the kernel gives for the whole stream: (frames, microphones), no later."""
+    def forget(self):
+        self.frames[1:] = 0
+
+    def process(self, x, forgets=()):
+        """What the kernel gives for the whole stream: (frames, microphones), no later. forgets: before which hops it forgets."""
         x = x.astype(np.float64)
         predicted = np.zeros((len(x) + 4 * SIZE, self.m))
         for t, spectrum in enumerate(spectra(x)):
+            if t in forgets:
+                self.forget()
             later = np.pad(self.hop(spectrum[:BINS])[1], ((0, 1), (0, 0)))
             predicted[(t + 1) * HOP : (t + 1) * HOP + SIZE] += WINDOW[:, None] * np.fft.irfft(later, SIZE, axis=0)
         return x - predicted[: len(x)]

@@ -115,12 +115,26 @@ cdef class WPE:
         """Back to the state of a new object."""
         cdef Py_ssize_t group, i, k, at = 0, n = self.order
         memset(self.memory, 0, (self.scratch - self.memory) * sizeof(float))
+        memset(self.scratch + SIZE, 0, 3 * SIZE * sizeof(float))
         for group in range(GROUPS):
             for i in range(n):
                 for k in range(LANES):
                     self.p[at + k] = 1 / (START * n * self.load)
                 at += 2 * LANES * (n - i)
         self.filled = self.hops = self.axis = 0
+
+    def forget(self):
+        """Zero the frames before the newest, which then count as silence; what was learnt of the room stays.
+
+        The newest frame stays, half of which is under way still, and so does what is predicted of this hop and the next from those
+        before.
+        """
+        cdef Py_ssize_t group, ages = self.taps + self.late, frame = 2 * self.microphones * LANES
+        for group in range(GROUPS):
+            memset(self.frames + (group * ages + 1) * frame, 0, (ages - 1) * frame * sizeof(float))
+        memset(self.z, 0, (self.held - self.z) * sizeof(float))
+        memset(self.spectra, 0, self.microphones * 2 * STRIDE * sizeof(float))
+        memset(self.scratch + SIZE, 0, 3 * SIZE * sizeof(float))
 
     def process(self, x, out=None):
         """The microphones x, (frames, microphones), less what is predicted of them: float32, of the same shape, no later.
