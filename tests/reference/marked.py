@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+from functools import cache
 from io import BytesIO
 
 import numpy as np
@@ -98,6 +99,43 @@ def longest_in_memory(memory, maps, shape=(1, 0)):
         if any(text in data for text in base64ed):
             best = max(best, (np.inf, "base64", line))
     return best
+
+
+_FRAME, _VECTOR, _ROWS = 512, 16, 4_096
+_ALIKE = 1 - 1e-5  # cosine
+
+
+@cache
+def _pieces():
+    """Vectors of the sound's frames, and of their spectra, at every phase: float32 (vector, 16), of length 1; kind and phase."""
+    window = np.sin(np.pi * (np.arange(_FRAME) + 0.5) / _FRAME)
+    frames = window * np.stack([np.resize(np.roll(MARK, -phase), _FRAME) for phase in range(PERIOD)])
+    spectra = np.fft.rfft(frames, axis=1)
+    cut = {"windowed": [frames[:, at : at + _VECTOR] for at in (64, 256, 432)]}
+    cut["spectrum"] = [part[:, at : at + _VECTOR] for part in (spectra.real, spectra.imag) for at in (32, 96)]
+    names = [(kind, phase) for kind, vectors in cut.items() for _ in vectors for phase in range(PERIOD)]
+    made = np.concatenate([vector for vectors in cut.values() for vector in vectors])
+    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32), names
+
+
+def frames_in_memory(memory, maps):
+    """Of which of the marked sound's frames a process's memory holds vectors of 16 floats: {(kind, phase)}.
+
+    A frame is 512 samples under a sine window, at whatever level, or the spectrum of that; kind: windowed, spectrum. Searched for
+    where the kernels put theirs, at multiples of 64 bytes.
+    """
+    pieces, names = _pieces()
+    found = set()
+    for data, _ in written(memory, maps):
+        rows = np.frombuffer(data[: len(data) // (4 * _VECTOR) * 4 * _VECTOR], np.float32).reshape(-1, _VECTOR)
+        with np.errstate(all="ignore"):
+            size = np.linalg.norm(rows, axis=1)
+            rows = rows[(size > 1e-6) & (size < 1e6)] / size[(size > 1e-6) & (size < 1e6), None]
+        for at in range(0, len(rows), _ROWS):
+            found.update(
+                names[piece] for piece in np.flatnonzero((np.abs(pieces @ rows[at : at + _ROWS].T) > _ALIKE).any(axis=1))
+            )
+    return found
 
 
 def written(memory, maps):

@@ -100,6 +100,9 @@ cdef class Beamformer:
     def reset(self):
         """Back to the state of a new object."""
         memset(self.held, 0, self.microphones * SIZE * sizeof(float))
+        memset(self.spectra, 0, self.microphones * 2 * STRIDE * sizeof(float))
+        memset(self.scratch, 0, 2 * STRIDE * sizeof(float))
+        memset(self.scratch + 2 * STRIDE + SIZE, 0, 3 * SIZE * sizeof(float))
         memset(self.tails, 0, self.beams * HOP * sizeof(float))
         memset(self.ready, 0, self.beams * HOP * sizeof(float))
         self.filled = 0

@@ -193,7 +193,11 @@ cdef class DirectionFinder:
     def reset(self):
         """Back to the state of a new object, every microphone in use."""
         memset(self.held, 0, self.microphones * SIZE * sizeof(float))
+        memset(self.spectra, 0, self.microphones * 2 * STRIDE * sizeof(float))
+        memset(self.scratch + SIZE, 0, 3 * SIZE * sizeof(float))
         memset(self.late, 0, self.bins * sizeof(float))
+        memset(self.weight, 0, self.bins * sizeof(float))
+        memset(self.response, 0, 2 * self.half * sizeof(float))
         memset(self.cross, 0, self.pairs * 2 * self.bins * sizeof(float))
         self.filled = self.hops = 0
         self.strength = 0

@@ -260,16 +260,15 @@ cdef class MVDR:
     def reset(self):
         """Back to the state of a new object."""
         cdef Py_ssize_t s, size = 2 * entries(self.microphones) * STRIDE
-        memset(self.held, 0, self.microphones * SIZE * sizeof(float))
-        memset(self.tail, 0, HOP * sizeof(float))
-        memset(self.ready, 0, HOP * sizeof(float))
-        memset(self.power, 0, STRIDE * sizeof(float))
+        # from power on all is made of sound, but for the transforms' window
+        memset(self.power, 0, (self.scratch + 2 * STRIDE - self.power) * sizeof(float))
+        memset(self.scratch + 2 * STRIDE + SIZE, 0, 3 * SIZE * sizeof(float))
+        memset(self.search, 0, (2 * self.microphones + 4) * SEARCHED * sizeof(float))
         memset(self.mean, 0, self.directions * sizeof(float))
         memset(self.usual, 0, self.directions * sizeof(float))
         memcpy(self.p, self.start, size * sizeof(float))
         for s in range(self.slots):
             memcpy(self.kept + s * size, self.start, size * sizeof(float))
-        memset(self.along, 0, 2 * STRIDE * sizeof(float))
         for s in range(STRIDE):
             self.gain[s] = 1
         self.density = 0

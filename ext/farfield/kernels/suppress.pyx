@@ -155,6 +155,7 @@ cdef class Suppressor:
         cdef Py_ssize_t k
         memset(self.left, 0, self.microphones * SIZE * sizeof(float))
         memset(self.heard, 0, self.microphones * (self.late_samples + SIZE) * sizeof(float))
+        memset(self.spectra, 0, self.microphones * 2 * STRIDE * sizeof(float))
         memset(self.tails, 0, self.microphones * HOP * sizeof(float))
         memset(self.ready, 0, self.microphones * HOP * sizeof(float))
         memset(self.state, 0, SPECTRA * WIDE * sizeof(float))

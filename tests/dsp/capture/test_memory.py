@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ long = pytest.mark.skipif(not LONG, reason="more of the same kind; set FARFIELD_
 MOST_MS = 80
 ARRAY = 2, 1  # microphones and references: every stage of the front end has something to hold
 SUPPRESSED = "suppress_echo = true\nsuppress_noise = true\n"
+EVERY = SUPPRESSED + "dereverberate = true\nadaptive = true\ndry_beam = true\nbest_microphone = true\n"
 NEVER = "--model", "snowboy"  # a word that a buzz does not sound like
 
 
@@ -74,6 +76,35 @@ def test_what_is_left_after_mute_is_found(listening, layout, fault, shape, frame
         run.until('"muted"')
         found = run.longest_ms(shape)
     assert found[0] > ms, found
+
+
+def frames(run):
+    """Of the marked sound, windowed, and their spectra, in its memory now."""
+    with open(f"/proc/{run.pid}/mem", "rb") as memory, open(f"/proc/{run.pid}/maps") as maps:
+        return marked.frames_in_memory(memory, maps.read())
+
+
+@pytest.mark.parametrize(
+    ("fault", "more"), [("none", ""), ("none", EVERY), pytest.param("chain-stays", "", marks=long), ("chain-stays", EVERY)]
+)
+def test_after_mute_and_stop_no_frames_are_left(listening, layout, fault, more):
+    """Windowed, or their spectra: what the stages' transforms work on, whose levels and samples are not the sound's."""
+    with listening(ARRAY, "--profile", layout(*ARRAY, more), *NEVER, "--preroll-ms", 500, faults=fault) as run:
+        run.until('"type": "listening"')
+        run.heard_s(1.5)
+        run.longest_ms(ARRAY)  # skips where memory may not be looked into
+        before = frames(run)
+        run.send(signal.SIGUSR1)
+        run.until('"muted"')
+        muted = frames(run)
+        run.send(signal.SIGTERM)
+        run.until("over")
+        stopped = frames(run)
+    assert {kind for kind, _ in before} == {"windowed", "spectrum"}
+    if fault == "none":
+        assert not muted and not stopped, (muted, stopped)
+    else:
+        assert muted and stopped
 
 
 @pytest.mark.parametrize("fault", ["none", "history-stays"])
@@ -176,6 +207,32 @@ def test_memory_that_may_not_be_locked_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(memory, "_libc", Refusing())
     with pytest.raises(InputError, match=r"100000 bytes .* cannot be locked .*ulimit -l"):
         memory.locked(100_000)
+
+
+FORGETTING = """
+import sys
+from dataclasses import replace
+from farfield import Block, Frontend, load_profile
+from reference import marked
+frontend = Frontend(replace(load_profile("respeaker-2mic"), dry_beam=True), 0)
+frontend.process(Block(marked.sound(1, 2), 0))
+if sys.argv[1] == "forgets":
+    frontend.forget()
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("does", ["forgets", "nothing"])
+def test_what_dereverberation_predicts_from_is_forgotten(does):
+    """Fifteen frames, in which the marked sound has five phases; what is under way, the newest frame, has one."""
+    command = [sys.executable, "-c", FORGETTING, does]
+    environment = os.environ | {"PYTHONPATH": str(Path(marked.__file__).parents[1])}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+        assert run.stdout.readline() == b"ready\n"
+        phases = {phase for kind, phase in frames(run) if kind == "spectrum"}
+        run.communicate(b"\n")
+    assert len(phases) == (1 if does == "forgets" else 5)
 
 
 PROBE = """
