@@ -148,6 +148,33 @@ def test_a_reference_far_off_in_level_is_matched(kernels, level_db):
         assert erle_db(echo[:, m], out[:, m], canceller, 4 * RATE) > 25
 
 
+@pytest.mark.parametrize("muted_s", [1, 5])
+@pytest.mark.parametrize("memory_s", [15, 240])
+def test_an_amplifier_that_was_muted_at_first_is_heard(kernels, memory_s, muted_s):
+    """Within a second and a half of it, by over 30 dB, though all that was known of the levels is that nothing is heard."""
+    mic, ref, echo = scene(24, (muted_s + 3) * RATE, 1, 1, near=1e-4)
+    mic[: muted_s * RATE] -= echo[: muted_s * RATE].astype(np.float32)
+    canceller = kernels.EchoCanceller(1, 1, memory_s=memory_s)
+    assert erle_db(echo[:, 0], canceller.process(mic, ref)[:, 0], canceller, round((muted_s + 1.5) * RATE)) > 30
+
+
+@pytest.mark.parametrize("memory_s", [15, 240])
+def test_a_quiet_intro_while_somebody_talks_spoils_no_talker(kernels, memory_s):
+    """Which looks as if the path were of 30 dB; once it is known, it may not be expected to become so any more."""
+    rng = np.random.default_rng(25)
+    ref = 0.1 * rng.standard_normal((9 * RATE, 1))
+    near = 0.3 * bursts(rng, 9 * RATE, 1)
+    near[RATE // 2 : 5 * RATE] = 0
+    left_db = []
+    for intro in (1.0, 0.01):
+        ref[: RATE // 2] *= intro
+        echo = through(echo_path(np.random.default_rng(26), 1500, 1, 1), ref)
+        canceller = kernels.EchoCanceller(1, 1, memory_s=memory_s)
+        out = canceller.process((echo + near).astype(np.float32), ref.astype(np.float32))[canceller.delay_samples :, 0]
+        left_db.append(si_sdr_db(out[6 * RATE :], near[6 * RATE : len(out), 0]))
+    assert left_db[1] > left_db[0] - 1
+
+
 def test_a_reference_that_was_silent_for_a_minute_is_learnt_as_fast(kernels):
     """What was expected of the room is not forgotten while nothing plays."""
     mic, ref, echo = scene(22, 3 * RATE, 1, 1, near=1e-4)

@@ -46,24 +46,27 @@ class EchoReference:
         self.heard, self.played = np.zeros(microphones), 0.0
         self.matching = int(0.5 * RATE / hop)
         self.matched, self.quiet, self.turn = 0, self.partitions + 1, 0
+        self.path = np.zeros(microphones)  # the square of its gain, as it was known when the last hop came
         self.learnt = 0
         self.keeping = int(2 * RATE / hop)
         self.kept = [self.state(), self.state()]  # the older one first
 
     def levels(self, mic, ref):
-        """How much louder the microphones are than the references: what `match` becomes while levels are matched."""
+        """How much louder the microphones are than the references: what `match` becomes."""
         if np.sum(ref**2) <= single(1e-7) * self.hop:
             self.quiet += 1
             return self.match
         self.quiet = 0
-        if self.matched == self.matching:
-            return self.match
-        self.matched += 1
-        self.heard, self.played = self.heard + np.sum(mic**2, axis=0), self.played + np.sum(ref**2)
+        first = self.matched < self.matching
+        self.matched += first
+        stays = 1 if first else 1 - 1 / self.matching
+        self.heard, self.played = stays * self.heard + np.sum(mic**2, axis=0), stays * self.played + np.sum(ref**2)
         unknown = single(3e-6) * self.hop * self.matching
         ratio = (self.heard + unknown) / (self.played + unknown)
         ratio = np.where(ratio > 1, np.maximum(ratio / 16, 1), np.minimum(ratio * 16, 1))
-        return np.minimum(np.clip(ratio, 1e-3, 1e3), single(10 ** (0.1 * self.hop / 64)) * self.match)
+        ratio = np.clip(ratio, 1e-3, 1e3 if first else 1)
+        again = (ratio > self.match) & (self.path < single(0.01) * self.match)
+        return np.where(first | again, np.minimum(ratio, single(10 ** (0.1 * self.hop / 64)) * self.match), self.match)
 
     def state(self):
         return self.W.copy(), self.C.copy(), self.mean.copy(), self.match.copy(), self.turn
@@ -73,6 +76,7 @@ class EchoReference:
         *learnt, self.turn = self.kept[0]
         self.W, self.C, self.mean, match = (x.copy() for x in learnt)
         self.C *= (self.match / match)[:, None, None, None]
+        self.path = self.mean.sum((1, 2, 3))
         self.kept, self.learnt = [self.kept[0], self.state()], 0
         self.X[:], self.x[:] = 0, 0
         self.taps = np.stack([np.fft.irfft(self.W)[..., : self.hop], np.zeros(self.taps.shape[1:])])
@@ -98,6 +102,7 @@ class EchoReference:
         share = np.maximum(2 * self.noise / (T + 2 * self.noise + FLOOR), single(0.1))
         smooth = mean_of_bins(np.abs(E) ** 2, self.width)
         self.noise = self.smoothing * self.noise + (1 - self.smoothing) * share * smooth + FLOOR
+        self.path = self.mean.sum((1, 2, 3))
         if self.quiet <= self.partitions:
             self.learnt += 1
             if self.learnt % self.keeping == 0:
@@ -114,7 +119,9 @@ class EchoReference:
         changing = np.maximum(rho - single(0.05), 0)[:, None, None, None] / (1 - single(0.05))
         a2 = self.a2 + changing * (self.changing - self.a2)
         learnt = self.C - heard * self.C**2 * power / (2 * D)
-        may_become = (np.abs(self.W) ** 2 + self.mean) / 2 + single(0.003) * self.prior * self.match[:, None, None, None]
+        may_become = (np.abs(self.W) ** 2 + self.mean) / 2 + single(0.003) * self.prior * np.minimum(self.match, 1)[
+            :, None, None, None
+        ]
         self.C = a2 * learnt + (1 - a2) * may_become + FLOOR
         for _ in range(self.repair):
             w = np.fft.irfft(self.W[:, self.turn], 2 * self.hop)

@@ -29,8 +29,10 @@ double-talk detector; the factor in front of M(|E|^2) is the share of the error 
 
 C0[p] = g `initial` x a decay of 60 dB in 0.3 s (not below -12 dB), scaled to a sum of 1: a room before anything is learnt.
 g is 1 where microphone and references are within 12 dB of each other over the first 0.5 s of sound that is played, else
-what lacks to that, within +-30 dB; it rises by at most 1 dB a 64 samples. References that stayed below -70 dBFS for the whole
-tail, and a microphone's hop with a flat top above 0.99, teach nothing.
+what lacks to that, within +-30 dB; it rises by at most 1 dB a 64 samples. While nothing is learnt (sum over p, r of the mean of
+|W|^2 below 0.01 g) it still rises after that, to 1 at most, as the last 0.5 s of such sound ask for: an amplifier may have been
+muted. In V, C0 is that of g = 1 where g is more: a talker over a quiet beginning may have made it so. References that stayed below
+-70 dBFS for the whole tail, and a microphone's hop with a flat top above 0.99, teach nothing.
 
 W and C are kept every 2 s of played sound, the last two times; `recall` puts the older ones back, for references that were moved
 by as much as their echo had jumped. Every X[p] is 0 then: references from before are not what the echo of now is made of.
@@ -76,6 +78,7 @@ cdef float LEAST_NOISE = 0.1      # share of the error that is taken for noise a
 cdef float STRANGER = 0.003       # share of the path before anything is learnt that it may turn into
 cdef float MATCHED = 16           # power ratio of microphone and references that needs no matching
 cdef float MOST_MATCHED = 1000
+cdef float UNLEARNT = 0.01        # of g: the square of a path that is none
 cdef float EVIDENCE = 3e-6        # mean square, over the time of matching, that speaks for equal levels
 cdef double KEEP_S = 2            # longer than a jump of the echo takes to be found
 cdef double CHANGING_S = 0.1      # memory while the path is changing
@@ -112,7 +115,7 @@ cdef class EchoCanceller:
     cdef float a2, smoothing, rise
     cdef float changing           # a^2 while the path is changing
     cdef float calming            # share of <> that stays after a hop
-    cdef double played            # sum of squares of the references while levels are matched
+    cdef double played            # sum of squares of the references that levels are matched by
     cdef Plan *plan
     cdef float *prior             # [partition]: C0 at equal levels
     cdef float *x                 # [ring of partitions + 1][reference][re, im][stride]
@@ -128,7 +131,7 @@ cdef class EchoCanceller:
     cdef float *ready             # [hop][microphone]: the hop that leaves meanwhile
     cdef float *scratch           # [er, ei, yr, yi, power, total, 4 spare][MARGIN, stride, MARGIN]; 2 hop samples; FFT work
     cdef float *level             # [microphone][before, after]
-    cdef double *heard            # [microphone]: sum of squares while levels are matched
+    cdef double *heard            # [microphone]: sum of squares that levels are matched by
     cdef float *match             # [microphone][g now, g before]
 
     def __cinit__(
@@ -373,26 +376,37 @@ cdef class EchoCanceller:
         return self.scratch + number * (self.stride + 2 * MARGIN) + MARGIN
 
     cdef void level_up(self, float played) noexcept nogil:
-        """Matches the filters' expectations to the levels, while nothing much is known."""
+        """Matches the filters' expectations to the levels: at first, and again where an echo comes that was not there yet."""
         cdef Py_ssize_t hop = self.hop, m
-        cdef double unknown = EVIDENCE * <double> hop * self.matching, ratio, least = MOST_MATCHED
-        cdef bint matched
+        cdef double unknown = EVIDENCE * <double> hop * self.matching, ratio, least = MOST_MATCHED, stays = 1
+        cdef bint first = self.to_match > 0
         if self.quiet < self.slots:
             self.quiet += 1
-        matched = played > QUIET * hop
-        if matched:
-            self.quiet = 0
-        matched = matched and self.to_match > 0
-        if matched:
-            self.to_match -= 1
-            self.played += played
         for m in range(self.microphones):
             self.match[2 * m + 1] = self.match[2 * m]
-            if matched:
-                self.heard[m] += energy(self.near + (2 * m + 1) * hop, hop)
-                ratio = (self.heard[m] + unknown) / (self.played + unknown)
-                ratio = max(ratio / MATCHED, 1) if ratio > 1 else min(ratio * MATCHED, 1)
-                self.match[2 * m] = min(min(max(ratio, 1 / least), least), <double> self.rise * self.match[2 * m])
+        if played <= QUIET * hop:
+            return
+        self.quiet = 0
+        if first:
+            self.to_match -= 1
+        else:
+            stays -= 1 / <double> self.matching
+        self.played = stays * self.played + played
+        for m in range(self.microphones):
+            self.heard[m] = stays * self.heard[m] + energy(self.near + (2 * m + 1) * hop, hop)
+            ratio = (self.heard[m] + unknown) / (self.played + unknown)
+            ratio = max(ratio / MATCHED, 1) if ratio > 1 else min(ratio * MATCHED, 1)
+            ratio = min(max(ratio, 1 / least), least if first else 1)
+            if first or (ratio > self.match[2 * m] and self.learnt(m) < UNLEARNT * self.match[2 * m]):
+                self.match[2 * m] = min(ratio, <double> self.rise * self.match[2 * m])
+
+    cdef inline float learnt(self, Py_ssize_t m) noexcept nogil:
+        """The square of the path's gain, as far as the filters know it."""
+        cdef Py_ssize_t p, each = self.partitions * self.references
+        cdef float total = 0
+        for p in range(each):
+            total += self.mean[m * each + p]
+        return total
 
     cdef void advance_filters(self, Py_ssize_t m) noexcept nogil:
         """Each filter learns from the last hop, is constrained if it is its turn, and adds its share of both hops' echo."""
@@ -420,7 +434,7 @@ cdef class EchoCanceller:
             for r in range(self.references):
                 last = self.spectrum(p + 1, r)
                 next_ = self.spectrum(p, r)
-                settled = (1 - a2) * (<float> 0.5 * mean[0] + STRANGER * before * self.prior[p]) + FLOOR
+                settled = (1 - a2) * (<float> 0.5 * mean[0] + STRANGER * min(before, 1) * self.prior[p]) + FLOOR
                 constrained = self.observed and since < self.repair
                 spare = SPARE if constrained else 0
                 advance(last, last + stride, next_, next_ + stride, gain, gain + stride, gain + 2 * stride,
