@@ -31,27 +31,31 @@ Hook = Callable[[State], None]
 class Indicator:
     """The listener's state. Whoever follows is told of each change, in order, before it takes effect.
 
-    hooks: called with the new state, one after the other; OSError from one of them (a lamp that is gone, a command that ended)
-    breaks the indicator: `broken` says why, and from then on CAPTURING cannot be entered, for nobody would see it. No hook after
-    the one that broke is told of it either: who tells of what others show comes last.
+    hooks: called with the new state, one after the other. Where one of them raises OSError CAPTURING is not entered, for nobody
+    would see it, and `why_not` says why; nor is it ever after (a lamp that is gone, a command that ended), but for TimeoutError:
+    who was late may be in time the next time. No hook after the one that raised is told of CAPTURING either: who tells of what
+    others show comes last.
     """
 
     def __init__(self, *hooks: Hook) -> None:
         self._hooks = hooks
         self.state = State.STOPPED
-        self.broken: str | None = None
+        self.why_not: str | None = None
+        self._broken = False
 
     def enter(self, state: State) -> bool:
         """Change to a state, if it is another one; False where it cannot be shown, and so is not entered."""
         if state is self.state:
             return True
-        if state is State.CAPTURING and self.broken:
+        if state is State.CAPTURING and self._broken:
             return False
         for hook in self._hooks:
             try:
                 hook(state)
             except OSError as error:
-                self.broken = self.broken or str(error.strerror or error)
+                if not self._broken:
+                    self.why_not = str(error.strerror or error)
+                self._broken = self._broken or not isinstance(error, TimeoutError)
                 if state is State.CAPTURING:
                     return False
         self.state = state
@@ -97,7 +101,7 @@ class CommandHook:
         os.set_blocking(self._states.fileno(), False)
 
     def __call__(self, state: State) -> None:
-        """OSError: the command failed, or is so far behind that the state cannot be told, or CAPTURING is not shown in time."""
+        """OSError: the command failed, or is so far behind that it cannot be told. TimeoutError: CAPTURING is not shown yet."""
         if state is State.STOPPED:  # told by the end of the input
             return
         with suppress(BrokenPipeError):  # it has ended, as its answers say
@@ -110,7 +114,7 @@ class CommandHook:
                 raise OSError("the command failed")
             self._behind -= len(answers)
         if self._behind and state is State.CAPTURING:
-            raise OSError("the command does not answer")
+            raise TimeoutError("the command does not answer")
 
     def close(self) -> None:
         """Run the command for the last time, and wait for it; not for ever: what it is behind with it shows by itself."""

@@ -222,7 +222,7 @@ class Listener:
         sealing = self._keeper.begin(opening) if self._keeper is not None else None
         why_not = self._keeper.why_not if self._keeper is not None and sealing is None else None
         if (sealing is not None or self._consumers) and not self._indicator.enter(State.CAPTURING):
-            why_not = f"indicator: {self._indicator.broken}; nothing is captured that it does not show"
+            why_not = f"indicator: {self._indicator.why_not}; nothing is captured that it does not show"
             if sealing is not None:
                 sealing.abort()
         self._tell(why_not)

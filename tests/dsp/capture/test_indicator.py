@@ -179,6 +179,20 @@ def test_who_tells_of_what_a_lamp_shows_never_says_more(breaks):
     assert teller.shown == [State.STOPPED, State.LISTENING, State.HEARD, State.LISTENING]
 
 
+def test_who_was_late_once_may_be_in_time_again_and_who_failed_may_not():
+    answers = iter([None, TimeoutError("late"), None, None, OSError("gone"), None])
+
+    def hook(state):
+        if (error := next(answers)) is not None:
+            raise error
+
+    indicator = Indicator(hook)
+    assert indicator.enter(State.LISTENING) and not indicator.enter(State.CAPTURING) and indicator.why_not == "late"
+    assert indicator.enter(State.CAPTURING) and indicator.enter(State.LISTENING)
+    assert not indicator.enter(State.CAPTURING) and not indicator.enter(State.CAPTURING) and indicator.why_not == "gone"
+    assert indicator.enter(State.HEARD)
+
+
 @pytest.mark.parametrize("hangs", [False, True])
 def test_what_a_command_does_not_show_is_not_captured(hangs, tmp_path, monkeypatch):
     """One that fails exactly at `capturing`, and one that hangs from `listening` on: not a sample is given or kept."""
@@ -243,7 +257,7 @@ def test_a_command_that_fails_breaks_the_indicator():
     indicator = Indicator(hook)
     indicator.enter(State.LISTENING)
     hook._helper.wait(timeout=PATIENCE_S)
-    assert not indicator.enter(State.HEARD) or indicator.broken
+    assert not indicator.enter(State.HEARD) or indicator.why_not
     assert not indicator.enter(State.CAPTURING) and indicator.state is not State.CAPTURING
     hook.close()
 
