@@ -1,6 +1,6 @@
 """What must agree before an event leaves: a second look at the last 1.5 s by more networks, and the owner's voice.
 
-Both run at candidates only, where the first network would have an event leave, so that they cost a stream nothing.
+Both run at candidates only, where the first network would have an event leave, so that they cost a stream little.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from farfield.owner import Owner
 
 Embeddings = Callable[[], NDArray[np.int8]]
 LOOK_EVERY = 2  # steps of a stream, counted from its start, where nothing is near: a word looks like one for longer than a step
-_NEAR = 0.5
+_NEAR = 0.5  # probability that heads might bring a look to
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +154,12 @@ class Verifier:
         history = self.history()
         history.take(*heard)
         found = np.zeros(len(p))
-        near = 0  # the step that the last look was near at, counted from 1
+        near: int | None = None  # the step of the last look that was near
         for steps in (np.flatnonzero(p > above) + 1).tolist():
-            if self.due(steps, near == steps - 1):
+            if self.due(steps, near == steps - 1):  # counted from 1
                 look = self.look(history, steps * self._stride, float(p[steps - 1]))
                 found[steps - 1] = look.second_look
-                near = steps if look.near else 0
+                near = steps if look.near else None
         return found
 
     def due(self, steps: int, near: bool) -> bool:

@@ -304,7 +304,7 @@ def test_any_cutting_into_frames_gives_the_same():
 @given(seed=st.integers(0, 2**32 - 1), signals=st.integers(1, 3))
 def test_an_evaluation_looks_where_a_detector_does(seed, signals):
     """Random listeners with joint looks: what is scored as a whole decides as what is streamed; so does the training's count."""
-    listener = random_model(seed, smoothing_steps=3, refractory_ms=50, threshold=0.4)
+    listener = random_model(seed, smoothing_steps=4 - signals, refractory_ms=50, threshold=0.4)
     one = replace(listener, second_look=replace(model(seed), word=listener.word, threshold=0.8))
     random = np.random.default_rng(seed)
     loud = np.repeat(10.0 ** random.uniform(1, 4, 40), RATE // 20)[:, None]
