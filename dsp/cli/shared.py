@@ -99,14 +99,18 @@ def new_file(path: Path) -> None:
         raise InputError(f"{path}: {'is there already' if path.exists() else 'has no folder'}; wanted a new file's name")
 
 
+def refuse_unwritable(path: Path) -> None:
+    """InputError where no file can get this name: to be asked before the work that the file is to tell of."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        why = "is a folder" if path.is_dir() else "has no folder"
+        raise InputError(f"{path}: cannot be written ({why}); wanted a file in a folder that is there")
+
+
 def drawable(plot: Path | None) -> None:
-    """Before the work that it is to show: InputError where matplotlib is not installed, or the plot's folder is not there."""
-    if plot is None:
-        return
-    need("matplotlib", "matplotlib", "eval")
-    if plot.is_dir() or not plot.absolute().parent.is_dir():
-        why = "is a folder" if plot.is_dir() else "has no folder"
-        raise InputError(f"{plot}: cannot be written ({why}); wanted a file in a folder that is there")
+    """Before the work that a plot is to show: InputError where matplotlib is not installed, or the plot cannot be written."""
+    if plot is not None:
+        need("matplotlib", "matplotlib", "eval")
+        refuse_unwritable(plot)
 
 
 def no_input(output: Path, *inputs: str | Path | None) -> None:

@@ -10,11 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from farfield import InputError
-from farfield.cli.shared import progress_bar
+from farfield.cli.shared import progress_bar, refuse_unwritable
 from farfield.hil.cli.options import Faults, Rig, clips, priority, realtime, rig_options, room_set
 from farfield.hil.listening import Heard
 from farfield.hil.material import Material
-from farfield.hil.report import make_folder, refuse_unwritable, write_report, write_whole
+from farfield.hil.report import make_folder, write_report, write_whole
 from farfield.hil.report.junit import junit
 from farfield.hil.report.page import Gallery
 from farfield.hil.result import FAILED, INVALID, PASSED

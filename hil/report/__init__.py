@@ -34,14 +34,6 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); wanted a folder for the report") from None
 
 
-def refuse_unwritable(path: Path) -> None:
-    """InputError where no file can get this name: to be asked before anything is done that the file is to tell of."""
-    if path.is_dir() or not path.parent.is_dir():
-        raise InputError(
-            f"{path}: {'is a folder' if path.is_dir() else 'has no folder'}; wanted a file in a folder that is there"
-        )
-
-
 def write_whole(files: dict[Path, str], *, disk_full: bool = False) -> None:
     """Write the files, each whole, or none of them. InputError: one cannot be written. disk_full: as of `write_report`."""
     path, size, written = Path(), 0, 0
